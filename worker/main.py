@@ -170,6 +170,7 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
         found = monitor.read()
         if health is not None:
             health.hear_driver(monitor.lost)
+            health.hear_peers()
         return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:

@@ -117,7 +117,7 @@ HANDLERS: list[Any] = [
     _action(rf"/sweeps/{SWEEP}/(pause|resume|stop|cancel|delete)", sweeps.act),
     _page("/devices", devices.page, "ns_devices.html", "devices", "Devices"),
     _data("/devices/data", devices.fleet),
-    _action("/devices/(cordon|drain|uncordon)", devices.act),
+    _action("/devices/(cordon|drain|uncordon|forget)", devices.act),
     _data("/devices/history", devices.past),
     (rf"{ROOT}/.*", Missing),
 ]

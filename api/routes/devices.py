@@ -50,3 +50,14 @@ def drain(name: DeviceName, service: TheService, owner: Owner) -> dict[str, Any]
 def uncordon(name: DeviceName, service: TheService, owner: Owner) -> dict[str, Any]:
     """Attempts take it again."""
     return device_actions.act(service, name, owner, "uncordon")
+
+
+@router.post(
+    "/{name}/forget",
+    response_model=Page[DeviceView],
+    responses=problems(404, 409),
+    summary="Forget a device or host that is gone",
+)
+def forget(name: DeviceName, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Delete its devices and workers; return the devices. 409 while a worker of it lives or an attempt holds one."""
+    return device_actions.act(service, name, owner, "forget")

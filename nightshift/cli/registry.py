@@ -86,7 +86,7 @@ COMMANDS: dict[str, Entry] = {
     **_client("families", "Resources", families="List the model families and their presets, and check one."),
     **_client("programs", "Resources", programs="List the programs that jobs may run, and check one."),
     **_client("workers", "Resources", workers="List the workers, their devices and jobs."),
-    **_client("devices", "Resources", devices="List, cordon, drain and uncordon the devices of all hosts."),
+    **_client("devices", "Resources", devices="List, cordon, drain, uncordon and forget the devices of all hosts."),
     "keys": Entry(
         "Create, list and revoke API keys in the database.", "api.commands.keys", "Resources", extra="server"
     ),

@@ -151,7 +151,7 @@ class Client:
 
     workers, families, programs = _sent(requests.workers), _sent(requests.families), _sent(requests.programs)
     devices, cordon = _sent(requests.devices), _sent(requests.cordon)
-    drain, uncordon = _sent(requests.drain), _sent(requests.uncordon)
+    drain, uncordon, forget = _sent(requests.drain), _sent(requests.uncordon), _sent(requests.forget)
     model_summary = _sent(requests.model_summary)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 

@@ -265,6 +265,11 @@ def uncordon(name: str) -> Call[list[Device]]:
     return (yield from _steer(name, "uncordon"))
 
 
+def forget(name: str) -> Call[list[Device]]:
+    """Delete a device, or those of a host, that is gone; return them. Raises `NotFound`; `Conflict` if it lives."""
+    return (yield from _steer(name, "forget"))
+
+
 def _steer(name: str, action: str) -> Call[list[Device]]:
     changed = yield send("POST", f"devices/{quote(name, safe='')}/{action}", {}, safe=True)
     return each(Device, changed["items"])

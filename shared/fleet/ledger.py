@@ -1,7 +1,9 @@
-"""The ledger of devices: register, take and free them; cordon, uncordon and list them.
+"""The ledger of devices: register, take and free them; cordon, uncordon, forget and list them.
 
 A claim takes its devices in its own transaction and an ending frees them in its own, so a device is held by at most one
 attempt. A worker takes its own device also from an earlier attempt of its own, whose process has ended.
+
+Transactions that wait for several rows lock them in the order of `in_order`. A claim waits for its own device alone.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, or_, select, update
 
-from nightshift.errors import NotFound
+from nightshift.errors import Conflict, NotFound
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import devices, jobs, workers
@@ -30,6 +32,7 @@ _FREE: dict[str, Any] = {"job_id": None, "fence": None, "holder": None, "held_si
 def register(conn: Connection, worker: WorkerInfo) -> None:
     """Record the device of a worker that has started. A cordon stays, and so does what an attempt holds."""
     device_id = worker.device_uuid or worker.name
+    conn.execute(in_order(or_(devices.c.worker == worker.name, devices.c.id == device_id)))
     others = (devices.c.worker == worker.name, devices.c.id != device_id)
     conn.execute(update(devices).where(*others).values(worker=None))
     facts = {
@@ -53,6 +56,12 @@ def _held_by(conn: Connection, worker: str) -> dict[str, Any]:
     job = conn.execute(select(jobs.c.id, jobs.c.fence).where(*running).limit(1)).one_or_none()
     found = {"job_id": job.id, "fence": job.fence, "holder": worker, "held_since": db_now()} if job else {}
     return _FREE | found
+
+
+def in_order(*conditions: ColumnElement[bool], skip_locked: bool = False) -> Select[Any]:
+    """Select and lock the ids of devices in the order that prevents two transactions from waiting for each other."""
+    found = select(devices.c.id).where(*conditions).order_by(devices.c.id)
+    return found.with_for_update(skip_locked=skip_locked)
 
 
 # -- claims and endings ---------------------------------------------------------------------------
@@ -97,17 +106,22 @@ def _free_ones(conn: Connection, found: Select[Any], own: Slot) -> list[Slot]:
 
 
 def take(conn: Connection, chosen: Sequence[Slot], job_id: str, fence: int, worker: str) -> None:
-    """Let an attempt hold devices that its claim has locked."""
+    """Let an attempt hold devices that its claim has locked.
+
+    Of others that were kept for it, `reserve` gives up those that another transaction has locked.
+    """
     fills = any(slot.reserved_for not in (None, job_id) for slot in chosen)
     held = {"job_id": job_id, "fence": fence, "holder": worker, "held_since": db_now(), "is_filler": fills}
     conn.execute(update(devices).where(devices.c.id.in_([slot.id for slot in chosen])).values(**held))
     if any(slot.reserved_for == job_id for slot in chosen):
-        conn.execute(update(devices).where(devices.c.reserved_for == job_id).values(**_UNRESERVED))
+        kept = in_order(devices.c.reserved_for == job_id, skip_locked=True)
+        conn.execute(update(devices).where(devices.c.id.in_(kept)).values(**_UNRESERVED))
 
 
 def free(conn: Connection, job_id: str, fence: int) -> None:
     """Free what an attempt still holds."""
-    conn.execute(update(devices).where(devices.c.job_id == job_id, devices.c.fence == fence).values(**_FREE))
+    mine = (devices.c.job_id == job_id, devices.c.fence == fence)
+    conn.execute(update(devices).where(devices.c.id.in_(in_order(*mine)), *mine).values(**_FREE))
 
 
 def slots(conn: Connection, *conditions: ColumnElement[bool]) -> list[Slot]:
@@ -156,12 +170,36 @@ def uncordon(conn: Connection, name: str) -> list[str]:
 
 
 def _set(conn: Connection, name: str, event: str, cordoned_at: Any) -> list[str]:
-    statement = update(devices).where(named(name)).values(cordoned_at=cordoned_at).returning(devices.c.id)
+    of_name = devices.c.id.in_(in_order(named(name)))
+    statement = update(devices).where(of_name).values(cordoned_at=cordoned_at).returning(devices.c.id)
     found = sorted(conn.scalars(statement))
     if not found:
         raise NotFound.of("device or host", name)
     on_commit(conn, partial(emit, event, name=name, devices=found))
     return found
+
+
+def forget(conn: Connection, name: str, lease_seconds: float) -> list[str]:
+    """Delete the rows of a device, or of a host, that is gone, and those of its workers; return the devices' ids.
+
+    One that comes back registers again. Raises NotFound; Conflict where a worker lives or an attempt holds a device.
+    """
+    found = conn.execute(in_order(named(name)).add_columns(devices.c.worker, devices.c.job_id)).all()
+    served = or_(workers.c.name.in_([row.worker for row in found]), workers.c.name == name, workers.c.host == name)
+    is_alive = and_(workers.c.state != "offline", workers.c.heartbeat_at >= db_now() - lease_seconds)
+    its_workers = select(workers.c.name, is_alive.label("is_alive")).where(served).order_by(workers.c.name)
+    known = conn.execute(its_workers.with_for_update()).all()
+    if not found and not known:
+        raise NotFound.of("device or host", name)
+    if living := [row.name for row in known if row.is_alive]:
+        raise Conflict(f"{living[0]} is alive; only devices that are gone can be forgotten: stop its worker first.")
+    if held := [row.id for row in found if row.job_id is not None]:
+        raise Conflict(f"An attempt still holds {held[0]}; try again when its lease has expired.")
+    forgotten = sorted(row.id for row in found)
+    conn.execute(delete(devices).where(devices.c.id.in_(forgotten)))
+    conn.execute(delete(workers).where(workers.c.name.in_([row.name for row in known])))
+    on_commit(conn, partial(emit, "device.forgotten", name=name, devices=forgotten))
+    return forgotten
 
 
 def named(name: str) -> ColumnElement[bool]:

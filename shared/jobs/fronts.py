@@ -59,6 +59,14 @@ def needs_of(required: str) -> Needs:
     return Needs.parse(required.partition("#")[2])
 
 
+def row_of(required: str) -> dict[str, str | None]:
+    """Return the columns of a job that requires this, as `eligibility.can_run` reads them; no version is pinned."""
+    device, framework, plugin = base_of(required).split("/", 2)
+    needs = required.partition("#")[2] or None
+    facts = {"device": device, "framework": framework or None, "plugin": plugin or None, "needs": needs}
+    return {**facts, "plugin_record": None, "plugin_state": None}
+
+
 def runnable_parts(
     device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin], takes_auto: bool = True
 ) -> list[str]:
@@ -76,6 +84,11 @@ class Front:
     job_id: str
     requires: str
     priority: int
+
+    @property
+    def part(self) -> tuple[str, int]:
+        """Return what its jobs have in common: requirements and priority."""
+        return self.requires, self.priority
 
     @property
     def device(self) -> str:
@@ -99,6 +112,12 @@ def fronts(conn: Connection, parts: Sequence[str] | None = None) -> list[Front]:
     ids = [job_id for job_id in found if job_id is not None]
     rows = [Front(*row) for row in conn.execute(_IN_ORDER, {"ids": ids})] if ids else []
     return [front for front in rows if parts is None or base_of(front.requires) in parts]
+
+
+def due_front(conn: Connection, job_id: str) -> Front | None:
+    """Return a job as the front of its part of the queue; None: it is not due."""
+    row = conn.execute(select(jobs.c.id, jobs.c.requires, jobs.c.priority).where(jobs.c.id == job_id, is_due()))
+    return next((Front(*one) for one in row), None)
 
 
 def with_needs(part: Any) -> ColumnElement[bool]:

@@ -23,23 +23,29 @@ _LEARNED = {"model", "training", "program", "params"}
 
 
 def apply(conn: Connection, sweep: Any) -> None:
-    """Do what `on_best` says with the best trial, and write what was done. Nothing that is refused stops the rest."""
+    """Do what `on_best` says with the best trial, and write what was done. Nothing that is refused stops the rest.
+
+    After more trials it is done again only for another best trial, or if it was refused.
+    """
     wanted = sweep.on_best
     if not (wanted.get("register_as") or wanted.get("schedule")):
         return
     mine = (sweep_trials.c.sweep_id == sweep.id, sweep_trials.c.number == sweep.best)
     trial = conn.execute(select(sweep_trials).where(*mine)).one()
-    outcome: dict[str, Any] = {"trial": trial.number}
-    for name, act in (("register_as", _registered), ("schedule", _scheduled)):
-        if not wanted.get(name):
+    before = sweep.outcome or {}
+    done = before if before.get("trial") == trial.number else {}
+    outcome: dict[str, Any] = {"trial": trial.number, **{name: done[name] for name in done if name in _DONE}}
+    for name, act, told in _ACTS:
+        if not wanted.get(name) or any(one in outcome for one in told):
             continue
         try:
             with conn.begin_nested():
                 outcome |= act(conn, sweep, trial, wanted)
         except (RequestError, ValidationError) as error:
-            told = transitions.refused_because(error) if isinstance(error, RequestError) else str(error)
-            outcome["refused"] = {**outcome.get("refused", {}), name: told[:500]}
-    transitions.write_outcome(conn, sweep.id, outcome)
+            why = transitions.refused_because(error) if isinstance(error, RequestError) else str(error)
+            outcome["refused"] = {**outcome.get("refused", {}), name: why[:500]}
+    if outcome != before:
+        transitions.write_outcome(conn, sweep.id, outcome)
 
 
 def _registered(conn: Connection, sweep: Any, trial: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,3 +75,8 @@ def _scheduled(conn: Connection, sweep: Any, trial: Any, wanted: Mapping[str, An
     labelled = {**complete, "name": job.get("name"), "tags": job.get("tags") or {}}
     schedule_transitions.change(conn, schedule_id, sweep.owner_id, {"job": labelled})
     return {"schedule": reference}
+
+
+#: What `on_best` may ask for, who does it, and under which names the outcome tells that it was done.
+_ACTS = (("register_as", _registered, ("registered", "job_id")), ("schedule", _scheduled, ("schedule",)))
+_DONE = {name for _, _, names in _ACTS for name in names}

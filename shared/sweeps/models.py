@@ -26,7 +26,7 @@ class SweepState(StrEnum):
     STOPPING = "stopping"
     #: Final: all trials have ended and one has a value.
     SUCCEEDED = "succeeded"
-    #: Final: all trials have ended and none has a value.
+    #: Final: all trials have ended and none has a value, or it could not go on; `outcome` has the reason then.
     FAILED = "failed"
     #: Final: stopped by request, with the best of the trials so far.
     STOPPED = "stopped"
@@ -89,6 +89,7 @@ class Sweep(SQLModel, table=True):
     #: Share of each parameter in the differences of the objective; null: not known.
     importance: dict[str, float] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     #: What was done with the best trial at the end: registered, job_id, schedule, refused.
+    #: `failed_because`: why the sweep could not go on.
     outcome: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     event_seq: int = 0
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
@@ -129,7 +130,7 @@ class SweepTrial(SQLModel, table=True):
 
 
 class SweepEvent(SQLModel, table=True):
-    """One event of a sweep: `state`, `trial`, `changed`, `best`. Within a sweep, `seq` orders the commits."""
+    """One event of a sweep: `state`, `trial`, `changed`, `best`, `problem`. `seq` orders the commits of a sweep."""
 
     __tablename__ = "sweep_events"
 

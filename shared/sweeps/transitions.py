@@ -2,6 +2,7 @@
 
     create, pause, resume, stop, cancel, add_trials, delete_sweep     requests of users
     start_trial, settle, report, hold, close                          maintenance; any number of processes may run it
+    note_problem, fail_if_all_refused                                 maintenance, where a sweep cannot go on
 
 Rows are locked in the order sweep, trial, job. A trial's row and its job are written in one transaction. The UPDATE
 that counts it comes first: it is conditional on the number of trials before, so of two processes that choose the same
@@ -39,6 +40,11 @@ from shared.sweeps.results import Ended
 
 Found = Row[*tuple[Any, ...]]
 _RUNNING = TrialState.RUNNING.value
+#: Passes in a row that fail, and trials in a row whose jobs are refused, before a sweep fails. Too low: a passing lack
+#: of memory ends it. Too high: users wait for a sweep that does nothing.
+PROBLEMS_IN_A_ROW, REFUSED_IN_A_ROW = 12, 10
+#: Type of the event of a pass that failed, and the entry of the outcome of a sweep that failed by it.
+_PROBLEM, FAILED_BECAUSE = "problem", "failed_because"
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,8 @@ def add_trials(conn: Connection, sweep_id: str, owner_id: str | None, count: int
         what = f"its grid has {most} points" if row.sampler == "grid" else f"a sweep has at most {most}"
         raise InvalidRequest.field(("count",), f"would make {total} trials; {what}")
     target = SweepState.PAUSED if state is SweepState.PAUSED else SweepState.RUNNING
-    values = {"trials": total, "state": target.value, "finished_at": None, "outcome": None}
+    outcome = {name: told for name, told in (row.outcome or {}).items() if name != FAILED_BECAUSE} or None
+    values = {"trials": total, "state": target.value, "finished_at": None, "outcome": outcome}
     _change(conn, _is(row), "changed", {"trials": total, "state": target.value}, **values)
 
 
@@ -360,6 +367,36 @@ def close(conn: Connection, sweep_id: str) -> Found | None:
         return None
     on_commit(conn, partial(emit, f"sweep.{target.value}", sweep_id=sweep_id, best=sweep.best))
     return sweep
+
+
+def note_problem(conn: Connection, sweep_id: str, error: str) -> bool:
+    """Write that a pass has failed; end the sweep if those before it have, too. Return whether it has ended it."""
+    _change(conn, sweeps.c.id == sweep_id, _PROBLEM, {"error": error[:500]})
+    newest = select(sweep_events.c.type).where(sweep_events.c.sweep_id == sweep_id).order_by(sweep_events.c.seq.desc())
+    kinds = list(conn.scalars(newest.limit(PROBLEMS_IN_A_ROW)))
+    return kinds == [_PROBLEM] * PROBLEMS_IN_A_ROW and _fail(conn, sweep_id, error)
+
+
+def fail_if_all_refused(conn: Connection, sweep_id: str) -> bool:
+    """End the sweep if the jobs of its last trials were all refused; return whether it has."""
+    newest = select(sweep_trials.c.job_id, sweep_trials.c.reason).where(sweep_trials.c.sweep_id == sweep_id)
+    rows = conn.execute(newest.order_by(sweep_trials.c.number.desc()).limit(REFUSED_IN_A_ROW)).all()
+    are_refused = len(rows) == REFUSED_IN_A_ROW and all("/" in row.job_id for row in rows)
+    return are_refused and _fail(conn, sweep_id, rows[0].reason)
+
+
+def _fail(conn: Connection, sweep_id: str, reason: str) -> bool:
+    """End the sweep as failed, and let its jobs finish with what they have; return False if it has ended."""
+    sweep = locked(conn, sweep_id, None)
+    if SweepState(sweep.state).is_final:
+        return False
+    target = SweepState.FAILED.value
+    outcome = {**(sweep.outcome or {}), FAILED_BECAUSE: reason[:500]}
+    data = {"state": target, FAILED_BECAUSE: reason[:500]}
+    _change(conn, _is(sweep), "state", data, state=target, finished_at=db_now(), outcome=outcome)
+    _ask_jobs(conn, sweep_id, StopRequest.FINISH)
+    on_commit(conn, partial(emit, "sweep.failed", sweep_id=sweep_id, best=sweep.best))
+    return True
 
 
 def write_outcome(conn: Connection, sweep_id: str, outcome: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ from tests.support import probe
 GONE_WITHIN = 30.0
 
 _BY_JOB = ("attempts", "job_events", "job_logs", "metrics", "checkpoints", "artifacts")
+_OTHERS = ("jobs", "schedule_ticks", "model_versions", "devices", "sweeps", "sweep_trials")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Facts:
     ticks: list[Any] = field(repr=False)
     models: list[Any] = field(repr=False)
     devices: list[Any] = field(default_factory=list, repr=False)
+    sweeps: list[Any] = field(default_factory=list, repr=False)
+    trials: list[Any] = field(default_factory=list, repr=False)
 
     def rows(self, table: str, job_id: str) -> list[Any]:
         return self.of[table].get(job_id, [])
@@ -78,15 +81,15 @@ def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
         rows = {
             name: list(conn.execute(select(table)))
             for name, table in schema.metadata.tables.items()
-            if name in (*_BY_JOB, "jobs", "schedule_ticks", "model_versions", "devices")
+            if name in (*_BY_JOB, *_OTHERS)
         }
     of: dict[str, dict[str, list[Any]]] = {name: defaultdict(list) for name in _BY_JOB}
     for name in _BY_JOB:
         for row in rows[name]:
             of[name][row.job_id].append(row)
     jobs = {row.id: row for row in rows["jobs"]}
-    models, devices = rows["model_versions"], rows["devices"]
-    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], models, devices)
+    others = (rows[name] for name in ("schedule_ticks", "model_versions", "devices", "sweeps", "sweep_trials"))
+    return Facts(root, frozenset(accepted), jobs, of, *others)
 
 
 # -- the rules: each yields what breaks it ----------------------------------------------------------
@@ -227,6 +230,39 @@ def every_tick_has_one_job(facts: Facts) -> Iterator[str]:
         yield "a tick was taken twice"
 
 
+def every_trial_has_one_job(facts: Facts) -> Iterator[str]:
+    """Each number has one trial, each trial one job, and each job of a sweep its trial."""
+    of_trials = [trial.job_id for trial in facts.trials]
+    if len(of_trials) != len(set(of_trials)):
+        yield "two trials have the same job"
+    if missing := {job_id for job_id in of_trials if "/" not in job_id} - facts.jobs.keys():
+        yield f"trials have jobs that are not there: {sorted(missing)}"
+    for sweep in facts.sweeps:
+        mine = {trial.number: trial.job_id for trial in facts.trials if trial.sweep_id == sweep.id}
+        if sorted(mine) != list(range(sweep.started)):
+            yield f"sweep {sweep.id} has started {sweep.started} trials and has {sorted(mine)}"
+        made = {job.id for job in facts.jobs.values() if (job.pinned.get("sweep") or {}).get("id") == sweep.id}
+        if lone := made - set(mine.values()):
+            yield f"sweep {sweep.id} has jobs without a trial: {sorted(lone)}"
+
+
+def every_sweep_is_final_with_its_best(facts: Facts) -> Iterator[str]:
+    """It has all its trials, and each has what its job was measured with."""
+    for sweep in facts.sweeps:
+        mine = [trial for trial in facts.trials if trial.sweep_id == sweep.id]
+        if sweep.finished_at is None or (sweep.state == "succeeded" and sweep.started != sweep.trials):
+            yield f"sweep {sweep.id} is {sweep.state} with {sweep.started} of {sweep.trials} trials"
+        for trial in mine:
+            job = facts.jobs.get(trial.job_id)
+            measured = ((job.result or {}).get("metrics") or {}).get(sweep.metric) if job is not None else None
+            if trial.state == "running" or trial.value != measured:
+                yield f"trial {trial.number} of {sweep.id} is {trial.state} with {trial.value}, its job has {measured}"
+        sign = 1 if sweep.direction == "max" else -1
+        ranked = sorted((-sign * trial.value, trial.number) for trial in mine if trial.value is not None)
+        if sweep.best != (ranked[0][1] if ranked else None):
+            yield f"the best of sweep {sweep.id} is said to be trial {sweep.best}, and is {ranked[:1]}"
+
+
 def every_job_has_one_model_version(facts: Facts) -> Iterator[str]:
     by_job, by_name = defaultdict(list), defaultdict(list)
     for row in facts.models:
@@ -292,6 +328,8 @@ RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (
     nothing_half_written_is_listed,
     every_attempt_went_on_from_the_newest_good_checkpoint,
     every_tick_has_one_job,
+    every_trial_has_one_job,
+    every_sweep_is_final_with_its_best,
     every_job_has_one_model_version,
     no_device_is_held_by_an_attempt_that_has_ended,
     no_device_is_held_by_two,

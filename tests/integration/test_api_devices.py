@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from shared.db.engine import read
-from shared.db.schema import jobs
+from shared.db.engine import read, write
+from shared.db.schema import jobs, workers
+from shared.jobs import transitions
 from tests.support.api import Api, assert_problem
-from tests.support.factories import claim_job, register_device, submit_job
+from tests.support.factories import claim_job, expire_lease, make_claimer, register_device, submit_job
 
 GB = 1_000_000_000
 
@@ -42,6 +43,34 @@ def test_draining_a_host_returns_its_jobs(api: Api) -> None:
     assert (device["is_held"], device["job_id"]) == (True, None)  # another owner's
     with read(api.engine) as conn:
         assert conn.scalar(select(jobs.c.stop_requested).where(jobs.c.id == job_id)) == "drain"
+
+
+def gone(api: Api, host: str) -> None:
+    """Let the workers of a host be silent for longer than a lease."""
+    with write(api.engine) as conn:
+        conn.execute(update(workers).where(workers.c.host == host).values(heartbeat_at=0.0))
+
+
+def test_a_host_that_is_gone_is_forgotten_and_a_living_one_is_not(api: Api) -> None:
+    for name in ("cpu0@a", "cpu1@a", "cpu0@b"):
+        register_device(api.engine, name)
+    submit_job(api.engine)
+    claim_job(api.engine, make_claimer("cpu1@a"))
+    assert "cpu0@a is alive" in assert_problem(api.post("/v1/devices/a/forget"), 409)["detail"]
+    gone(api, "a")
+    assert "cpu1@a" in assert_problem(api.post("/v1/devices/a/forget"), 409)["detail"], "its attempt holds it"
+    [other] = api.post("/v1/devices/cpu0@a/forget").json()["items"]
+    assert (other["id"], other["state"]) == ("cpu0@a", "offline")
+    job_id = api.get("/v1/devices").json()["items"][0]["job_id"]
+    expire_lease(api.engine, job_id)
+    with write(api.engine) as conn:
+        transitions.rescue(conn, job_id=job_id, seen_fence=1, poison_limit=3)
+    assert [one["id"] for one in api.post("/v1/devices/a/forget").json()["items"]] == ["cpu1@a"]
+    assert [one["id"] for one in api.get("/v1/devices").json()["items"]] == ["cpu0@b"]
+    assert [one["name"] for one in api.get("/v1/workers").json()["items"]] == ["cpu0@b"]
+    assert_problem(api.post("/v1/devices/a/forget"), 404)
+    register_device(api.engine, "cpu0@a")
+    assert [one["id"] for one in api.get("/v1/devices").json()["items"]] == ["cpu0@a", "cpu0@b"]
 
 
 UNMET = [

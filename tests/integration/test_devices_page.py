@@ -212,3 +212,12 @@ def test_a_device_is_cordoned_and_drained_on_its_page(flower: FlowerApp) -> None
     assert flower.post("/devices/uncordon", {"name": "a"}).status_code == 200
     assert flower.data("/devices/data")["devices"][0]["ledger"]["cordoned_at"] is None
     assert flower.post("/devices/cordon", {"name": "gpu7@a"}).status_code == 404
+
+
+def test_a_device_that_is_gone_is_forgotten_on_its_page(flower: FlowerApp) -> None:
+    register_device(flower.engine, "cpu0@a")
+    assert flower.post("/devices/forget", {"name": "cpu0@a"}).status_code == 409
+    with write(flower.engine) as conn:
+        workers.deregister(conn, "cpu0@a")
+    assert flower.post("/devices/forget", {"name": "cpu0@a"}).status_code == 200
+    assert flower.data("/devices/data")["devices"] == []

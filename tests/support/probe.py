@@ -8,6 +8,7 @@
     wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
     pace         least seconds per step
     megabytes    output of `flood` on stdout and stderr
+    scored       anything: the result has a `test_accuracy`, which the learning rate decides (`score`)
     unloadable   step whose checkpoint kills a runner that loads it
     failpoint    failpoint armed in the first attempt's runner (see `shared.failpoints`)
 
@@ -20,6 +21,7 @@ import ctypes
 import hashlib
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -105,6 +107,11 @@ def losses(steps: int) -> dict[int, float]:
     return found
 
 
+def score(spec: dict[str, Any]) -> float:
+    """Return the `test_accuracy` of a scored job: best where the learning rate is 0.01."""
+    return 1.0 / (1.0 + abs(math.log10(spec["training"]["learning_rate"]) + 2.0))
+
+
 class Training:
     def __init__(self, assignment: Assignment, reporter: Reporter, tags: dict[str, str]) -> None:
         self.job, self.work, self.reporter = Path(assignment.job_dir), Path(assignment.work_dir), reporter
@@ -117,6 +124,7 @@ class Training:
         self.fence, self.resume = assignment.fence, assignment.resume
         self.registers = bool(assignment.spec.get("register_as"))
         self.promotes = bool(assignment.spec.get("promote"))
+        self.measured = {"test_accuracy": score(assignment.spec)} if "scored" in tags else {}
         self.value, self.step = "", 0
         self.damaged: list[str] = []
 
@@ -201,7 +209,8 @@ class Training:
             ArtifactSaved(path="chain.txt", sha256=sha, size_bytes=len(self.value), media_type="text/plain")
         )
         model = {"family": "cnn", "framework": "torch", "path": "model"} if self.registers else None
-        return Result(metrics={"steps": float(self.step)}, model=model, step=self.step, comparison=self._compared())
+        metrics = {"steps": float(self.step), **self.measured}
+        return Result(metrics=metrics, model=model, step=self.step, comparison=self._compared())
 
     def _compared(self) -> Comparison | None:
         """With `promote`, return that it is better than the champion."""

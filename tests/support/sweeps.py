@@ -24,10 +24,11 @@ PRUNED_BY = {"metric": "val_accuracy", "direction": "max"}
 
 
 def make_sweep(engine: Engine, owner: str = OWNER, **fields: Any) -> str:
-    """Create a sweep as the API would. `job` are fields of a spec."""
+    """Create a sweep as the API would. `job` are fields of a spec, `curve` is what a pruner watches."""
     job = make_spec(**fields.pop("job", {})).model_dump(mode="json")
     pruner = fields.pop("pruner", {"name": "none"})
-    curve = PRUNED_BY if pruner["name"] != "none" else {}
+    watched = fields.pop("curve", PRUNED_BY)
+    curve = watched if pruner["name"] != "none" else {}
     body: dict[str, Any] = {"trials": 4, "sampler": "random", "space": RATE, **fields}
     spec = SweepSpec.model_validate({"job": job, "objective": {"metric": "test_accuracy"}, "pruner": pruner, **body})
     values = spec.model_dump(mode="json", exclude={"objective"})

@@ -45,8 +45,15 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         except Unavailable:
             raise
         except Exception as error:  # one sweep delays no other
-            emit("sweep.pass_failed", sweep_id=sweep_id, error=f"{type(error).__name__}: {error}")
+            counts["ended"] += _noted(engine, sweep_id, f"{type(error).__name__}: {error}")
     return dict(counts)
+
+
+def _noted(engine: Engine, sweep_id: str, error: str) -> bool:
+    """Note that a pass over a sweep has failed; return whether that was one too many."""
+    emit("sweep.pass_failed", sweep_id=sweep_id, error=error)
+    with write(engine) as conn:
+        return transitions.note_problem(conn, sweep_id, error)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,8 @@ class SweepPass:
             values, attrs = study.ask() if study is not None else (_grid_point(sweep), {})
             failpoint("sweep.asked")
             with write(self.engine) as conn:
-                if transitions.start_trial(conn, sweep, values, attrs) is None:
+                job_id = transitions.start_trial(conn, sweep, values, attrs)
+                if job_id is None or (job_id == "" and transitions.fail_if_all_refused(conn, self.sweep_id)):
                     break
             started += 1
         return started

@@ -62,6 +62,11 @@ class DeviceLock:
             raise ConfigurationError(f"NIGHTSHIFT_LOCK_DIR: no lock can be made in {folder}: {error}") from error
         return lock
 
+    @property
+    def suspicion(self) -> Path:
+        """The file that is there while a gang's worker found that the device fails, and its own has not tried it."""
+        return self.path.with_suffix(".suspected")
+
     def take(self) -> int:
         """Return a descriptor that holds the lock until its last copy in any process is closed. Raises DeviceBusy."""
         descriptor = self._try()

@@ -16,6 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
+from shared.fleet.gpus import VISIBLE
 from worker import kinds
 from worker.hardware.frameworks import framework_of
 from worker.hardware.gpu_memory import peak_bytes
@@ -34,6 +35,8 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     channel = Channel(sock)
     if "probe" in options:
         channel.start()
+        if (device_id := options.get("of")) is not None:
+            os.environ[VISIBLE] = device_id  # another one than the worker's own; nothing has asked for a GPU yet
         Reporter(channel).end(probe(options["probe"]))
         exit_now(0)
     if "warm" in options:

@@ -153,12 +153,16 @@ class RunnerPool:
         """Wait until a runner of the framework can be forked at once. Raises as `Forkservers.warm_up`."""
         self._forkservers.warm_up(framework, is_wanted, report)
 
-    def probe(self, framework: str) -> str | None:
-        """Return why a framework does not work on the device, tried in a runner that is thrown away; None: it works."""
+    def probe(self, framework: str, device_id: str | None = None) -> str | None:
+        """Return why a framework does not work on the device, tried in a runner that is thrown away; None: it works.
+
+        `device_id`: the UUID of another GPU of this host.
+        """
         keep = self._forkservers.is_running(framework) or framework == self._framework
         self._forkservers.begin(framework)
         try:
-            runner = self._fork(framework, probe=framework)
+            of = {} if device_id is None else {"of": device_id}
+            runner = self._fork(framework, probe=framework, **of)
             try:
                 return answer_of(runner)
             finally:

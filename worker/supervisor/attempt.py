@@ -300,11 +300,12 @@ class Attempt:
         return champion_now(conn, self.claimed.spec, self.context.settings.storage_root)
 
     def check_device(self, verdict: Verdict, assignment: Assignment) -> Verdict:
-        """Return the verdict after a look at the device, if it may be the reason of the end."""
+        """Return the verdict after a look at the devices, if one may be the reason of the end."""
         health = self.context.health
         if health is None or not isinstance(verdict, Fail) or not may_be_of_device(verdict):
             return verdict
-        problem = health.try_again(self._framework(assignment.spec))
+        framework = self._framework(assignment.spec)
+        problem = health.try_again(framework) or health.try_peers(framework, assignment.devices[1:])
         return verdict if problem is None else blame_device(verdict, problem)
 
     # -- finish -----------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from shared.events import emit
 from shared.settings import Settings
-from worker.runners.device_lock import DeviceBusy
+from worker.runners.device_lock import DeviceBusy, DeviceLock
 from worker.runners.runner_pool import RunnerPool
 
 
@@ -35,6 +36,8 @@ class DeviceHealth:
         self._lost: str | None = None
         #: Whether a thread looks again.
         self._is_watched = False
+        #: Whether a thread tries what another worker suspects.
+        self._is_suspected = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -52,6 +55,38 @@ class DeviceHealth:
             with contextlib.suppress(DeviceBusy), self._device(self._settings.slot_wait_seconds):
                 self._try_all()
         return self._runners.unusable.get(framework)
+
+    def try_peers(self, framework: str, device_ids: Sequence[str]) -> str | None:
+        """Try the framework on the other devices of a gang; return why it does not work on one, or None: it works.
+
+        The worker of that device is told to try it, too. One that something else uses counts as working.
+        """
+        for device_id in device_ids:
+            slot = DeviceLock.of_id(device_id, self._settings)
+            with contextlib.suppress(DeviceBusy), self._held(slot, self._settings.slot_wait_seconds):
+                problem = self._runners.probe(framework, device_id)
+                if problem is not None:
+                    slot.suspicion.touch()
+                    emit("device.suspected", worker=self._name, device=device_id, problem=problem)
+                    return f"{device_id}: {problem}"
+        return None
+
+    def hear_peers(self) -> None:
+        """Try this worker's device soon if the worker of a gang found that it fails."""
+        slot = self._runners.slot
+        if slot is None or self._is_suspected or not slot.suspicion.exists():
+            return
+        self._is_suspected = True
+        threading.Thread(target=self._try_suspected, args=(slot,), name="device-suspected", daemon=True).start()
+
+    def _try_suspected(self, slot: DeviceLock) -> None:
+        """Try the device unless a runner uses it now; then the next heartbeat finds the suspicion again."""
+        try:
+            with contextlib.suppress(DeviceBusy), self._device(0.0):
+                self._try_all()
+                slot.suspicion.unlink(missing_ok=True)
+        finally:
+            self._is_suspected = False
 
     def hear_driver(self, lost: str | None) -> None:
         """Leave the device once the driver says that it is lost; try nothing on it before the driver says else."""
@@ -96,10 +131,12 @@ class DeviceHealth:
             self._is_watched = self.left_because is not None
             return self._is_watched
 
-    @contextlib.contextmanager
-    def _device(self, seconds: float) -> Iterator[None]:
+    def _device(self, seconds: float) -> AbstractContextManager[None]:
         """Hold the device's lock while frameworks are tried. Raises DeviceBusy."""
-        slot = self._runners.slot
+        return self._held(self._runners.slot, seconds)
+
+    @contextlib.contextmanager
+    def _held(self, slot: DeviceLock | None, seconds: float) -> Iterator[None]:
         held = slot.wait(seconds, lambda: not self._closed.is_set(), self._report_busy) if slot else None
         try:
             yield

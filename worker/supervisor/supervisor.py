@@ -16,10 +16,15 @@ from shared.db.engine import read, write
 from shared.errors import DatabaseUnavailable
 from shared.events import emit, log_context
 from shared.failpoints import failpoint
+from shared.fleet import ledger
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
+
+#: Seconds between two looks at a device that a gang of another worker has. Too low: many reads of the database. Too
+#: high: the device idles after the gang.
+LENT_SECONDS = 0.5
 
 
 def _nothing() -> None:
@@ -39,6 +44,7 @@ class Supervisor:
         self._attempts: dict[int, Attempt] = {}
         self._on_device: Attempt | None = None
         self._draining_since: float | None = None
+        self._drains = threading.Event()
         #: Called in the thread of an attempt that has left the device.
         self.on_device_free: Callable[[], None] = _nothing
 
@@ -57,6 +63,7 @@ class Supervisor:
         """Release the present job after a checkpoint, and claim no other."""
         if self._draining_since is None:
             self._draining_since = monotonic()
+        self._drains.set()
         self._wake_all()
 
     def terminate(self, thread: int) -> None:
@@ -76,8 +83,9 @@ class Supervisor:
         claimed = None
         try:
             failpoint("doorbell.heard")
-            claimed_at = monotonic()
-            claimed = self._claim(celery_task_id)
+            claimed_at, claimed = monotonic(), self._claim(celery_task_id)
+            while claimed is None and self._awaits_lent_device():
+                claimed_at, claimed = monotonic(), self._claim(celery_task_id)
             if claimed is None:
                 return
             self._ring_for_others()
@@ -123,6 +131,24 @@ class Supervisor:
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)
 
+    def _awaits_lent_device(self) -> bool:
+        """Wait while a gang of another worker has this worker's device.
+
+        Return False if none has had it, or this worker is leaving. The doorbell is for others meanwhile, and this
+        worker takes no further one: no message tells it that the gang has left.
+        """
+        if not self._is_lent():
+            return False
+        self._ring_for_others()
+        while not self._drains.wait(LENT_SECONDS) and self._is_lent():
+            continue
+        return not self.draining and bool(self._context.runners.frameworks)
+
+    def _is_lent(self) -> bool:
+        with read(self._context.engine) as conn:
+            slot = ledger.own(conn, self._context.name)
+        return slot is not None and slot.job_id is not None and slot.holder != self._context.name
+
     def _ring_for_others(self) -> None:
         """Ring for the jobs that are still due in this worker's queues.
 
@@ -151,6 +177,7 @@ class Supervisor:
         """Let the worker take the next job while the attempt in this thread goes on without the device."""
         self._free_device()
         self.on_device_free()
+        self._ring_for_others()  # those who heard a doorbell while a gang had their devices could not serve it
 
     def others_are_finishing(self) -> bool:
         """Return whether an attempt of another thread has left the device and is not settled."""

@@ -28,7 +28,10 @@ async def page(handler: Handler) -> dict[str, Any]:
 
 
 async def act(handler: Action, action: DeviceAction) -> dict[str, Any]:
-    """Cordon, drain or uncordon the device or host that the body names; return its devices. Raises NotFound."""
+    """Cordon, drain, uncordon or forget the device or host that the body names; return its devices.
+
+    Raises NotFound, Conflict.
+    """
     name, owner = str(handler.body().get("name", "")), handler.principal.owner_id
     return await handler.off_loop(lambda: device_actions.act(handler.site.service, name, owner, action))
 

@@ -79,6 +79,12 @@ def uncordon(ctx: typer.Context, names: Names, as_json: AsJson = False) -> None:
     _steer(client(ctx).uncordon, names, as_json)
 
 
+@app.command("forget")
+def forget(ctx: typer.Context, names: Names, as_json: AsJson = False) -> None:
+    """Remove devices and hosts that are gone from all lists; refused while a worker there lives."""
+    _steer(client(ctx).forget, names, as_json)
+
+
 def _steer(act: Callable[[str], list[Any]], names: list[str], as_json: bool) -> None:
     found = [device for name in names for device in act(name)]
     print_items(found, FIELDS, _EMPTY, as_json=as_json)

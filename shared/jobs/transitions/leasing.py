@@ -34,7 +34,7 @@ from shared.fleet import ledger
 from shared.fleet.needs import Slot
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.eligibility import continued_by
-from shared.jobs.fronts import QUEUED, Front, fronts, is_due, runnable_parts
+from shared.jobs.fronts import QUEUED, Front, due_front, fronts, is_due, runnable_parts
 from shared.jobs.transitions import sharding
 from shared.jobs.transitions.effects import rebuild_summaries
 from shared.jobs.transitions.statements import WRITTEN, add_event, add_state_event, as_request, renew_and_update
@@ -73,13 +73,16 @@ def _takeable(
     """Yield the fronts of the queue that the worker can take now, in the order of the claim, with their devices.
 
     A worker that is not registered yet takes jobs that any one device will do for. The other devices of its host are
-    looked at only for a gang.
+    looked at only for a gang. The gang that the worker's device is kept for stands for its part of the queue: the
+    first one there may wait for other devices.
     """
     if own is not None and not own.is_free_for(claimer.worker):
         return
     parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
     peers = cache(find_peers)
-    for front in fronts(conn, parts):
+    kept_for = due_front(conn, own.reserved_for) if own is not None and own.reserved_for is not None else None
+    for first in fronts(conn, parts):
+        front = kept_for if kept_for is not None and kept_for.part == first.part else first
         chosen = _chosen(front, own, peers) if own is not None else []
         if chosen is not None and (own is not None or front.needs.text is None):
             yield front, chosen
@@ -161,7 +164,8 @@ _CLAIMED_COLUMNS = (
 
 def _first(claimer: Claimer, front: Front, chosen: Sequence[Slot]) -> ScalarSelect[str]:
     due = [jobs.c.requires == front.requires, jobs.c.priority == front.priority, is_due()]
-    if fitting := _while_kept(front, chosen):
+    fitting = _while_kept(front, chosen)
+    if fitting and front.needs.devices == 1:
         ahead = select(jobs.c.id).where(*due).order_by(jobs.c.run_at, jobs.c.id).limit(LOOKED_AT)
         due = [jobs.c.id.in_(ahead)]  # alone: with the others SQLite would read the whole part
     return (

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from shared.clock import db_now, read_clock
 from shared.db.schema import devices, jobs
 from shared.fleet import ledger
-from shared.jobs.eligibility import REQUIREMENTS, Row, has_software, online_workers
-from shared.jobs.fronts import QUEUED, needs_of
+from shared.fleet.needs import Slot
+from shared.jobs.eligibility import REQUIREMENTS, Row, can_run, distinct, has_software, online_workers, runnable_by
+from shared.jobs.fronts import QUEUED, needs_of, row_of
 from shared.jobs.queue_parts import parts_with_needs
 from shared.jobs.reservations import WaitingGang, plan
 from shared.jobs.transitions.requests import request_drain
@@ -25,7 +26,8 @@ MOST = 50
 
 def has_reservations_to_change(conn: Connection, patience: float) -> bool:
     """Return whether a gang has waited long enough, or a device is kept for one: a read."""
-    return bool(_waiting(conn, patience, [])) or bool(ledger.slots(conn, devices.c.reserved_for.is_not(None)))
+    waits = select(jobs.c.id).where(*_waits(patience), jobs.c.requires.in_(_gang_parts(conn))).limit(1)
+    return conn.scalar(waits) is not None or bool(ledger.slots(conn, devices.c.reserved_for.is_not(None)))
 
 
 def reserve(conn: Connection, patience: float, priority_gap: int = 10, lease_seconds: float = 30.0) -> int:
@@ -45,14 +47,19 @@ def reserve(conn: Connection, patience: float, priority_gap: int = 10, lease_sec
         can_start = one.starts_at is not None and one.starts_at <= now
         below = None if can_start else priorities[one.job_id] - priority_gap
         wanted |= dict.fromkeys(one.devices, (one.job_id, one.starts_at, below))
-    changed = 0
-    for slot in known:
-        new = wanted.get(slot.id, (None, None, None))
-        if (slot.reserved_for, slot.reserved_until, slot.yields_below) != new:
-            values = dict(zip(("reserved_for", "reserved_until", "yields_below"), new, strict=True))
-            conn.execute(update(devices).where(devices.c.id == slot.id).values(**values))
-            changed += slot.reserved_for != new[0]
-    return changed
+    new = {slot.id: wanted.get(slot.id, (None, None, None)) for slot in known}
+    others = [slot for slot in known if _kept(slot) != new[slot.id]]
+    conn.execute(ledger.in_order(devices.c.id.in_([slot.id for slot in others])))
+    for slot in others:
+        conn.execute(update(devices).where(devices.c.id == slot.id).values(dict(zip(_KEPT, new[slot.id], strict=True))))
+    return sum(slot.reserved_for != new[slot.id][0] for slot in others)
+
+
+_KEPT = ("reserved_for", "reserved_until", "yields_below")
+
+
+def _kept(slot: Slot) -> tuple[str | None, float | None, int | None]:
+    return slot.reserved_for, slot.reserved_until, slot.yields_below
 
 
 def give_way(conn: Connection) -> list[str]:
@@ -83,15 +90,25 @@ def free_left_devices(conn: Connection) -> list[tuple[str, int]]:
     return found
 
 
+def _waits(patience: float) -> tuple[ColumnElement[bool], ...]:
+    return jobs.c.state == QUEUED, jobs.c.run_at <= db_now() - patience
+
+
+def _gang_parts(conn: Connection) -> list[str]:
+    return [part for part in parts_with_needs(conn) if needs_of(part).devices > 1]
+
+
 def _waiting(conn: Connection, patience: float, online: Sequence[Row]) -> list[WaitingGang]:
-    """Return the queued gangs that are due since `patience` seconds, in the order of the claim."""
-    parts = [part for part in parts_with_needs(conn) if needs_of(part).devices > 1]
+    """Return the queued gangs that are due since `patience` seconds, in the order of the claim.
+
+    Those that no worker can run are left out, so that they hide no others.
+    """
+    parts = [part for part in _gang_parts(conn) if any(can_run(row_of(part), worker) for worker in online)]
     if not parts:
         return []
-    waits = (jobs.c.state == QUEUED, jobs.c.requires.in_(parts), jobs.c.run_at <= db_now() - patience)
     found = (
         select(jobs.c.id, jobs.c.requires, jobs.c.priority, *REQUIREMENTS)
-        .where(*waits)
+        .where(*_waits(patience), jobs.c.requires.in_(parts), or_(*map(runnable_by, distinct(online))))
         .order_by(jobs.c.rank, jobs.c.id)
     )
     return [_gang(row, online) for row in conn.execute(found.limit(MOST)).mappings()]

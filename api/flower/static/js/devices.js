@@ -243,13 +243,18 @@ function problems(device) {
 }
 
 /**
- * Return the buttons that cordon, drain and uncordon a device.
+ * Return the buttons that cordon, drain, uncordon and forget a device.
  * @param {Device} device
  */
-function controls({ name, ledger }) {
-  if (!ledger || config.readOnly) return null;
+function controls({ name, ledger, state }) {
+  if (config.readOnly) return null;
   const body = { name };
   const done = () => updates.now();
+  if (state === "offline" && !ledger?.is_held) {
+    const ask = { question: `Forget ${name}?`, detail: "A worker that starts there again is listed again." };
+    return h("div", { class: "ns-tools" }, actionButton("Forget", "/devices/forget", { body, done, ask }));
+  }
+  if (!ledger) return null;
   const buttons = ledger.cordoned_at
     ? [actionButton("Uncordon", "/devices/uncordon", { body, done, title: "Let jobs use it again" })]
     : [actionButton("Cordon", "/devices/cordon", { body, done, title: "Give it to no other job" })];

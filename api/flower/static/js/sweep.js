@@ -79,7 +79,8 @@ function drawHead() {
 }
 
 /** @param {NonNullable<Sweep["outcome"]>} outcome */
-const outcomeText = ({ registered, job_id: job, schedule, refused }) => [
+const outcomeText = ({ registered, job_id: job, schedule, refused, failed_because: reason }) => [
+  reason ? h("p", { class: "ns-error" }, `It could not go on: ${reason}`) : null,
   registered ? h("p", {}, "Registered as ", modelLink(registered), ".") : null,
   job ? h("p", {}, "Trained once more to be promoted: ", jobLink(job), ".") : null,
   schedule
@@ -95,7 +96,8 @@ const jobLink = (job) =>
 
 function drawBest() {
   const best = shown.trial_list.find((trial) => trial.number === shown.best);
-  if (!best) return fill(byId("sweep-best"), h("p", { class: "ns-muted" }, "No trial has a value yet."));
+  const outcome = shown.outcome ? outcomeText(shown.outcome) : null;
+  if (!best) return fill(byId("sweep-best"), h("p", { class: "ns-muted" }, "No trial has a value yet."), outcome);
   const { metric } = shown.objective;
   fill(
     byId("sweep-best"),
@@ -111,7 +113,7 @@ function drawBest() {
       { class: "ns-params" },
       Object.entries(best.params).map(([path, value]) => [h("dt", {}, path), h("dd", {}, parameterText(value))]),
     ),
-    shown.outcome ? outcomeText(shown.outcome) : null,
+    outcome,
   );
 }
 

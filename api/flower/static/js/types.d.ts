@@ -536,7 +536,13 @@ interface Sweep {
   best: number | null;
   best_value: number | null;
   importance: Record<string, number> | null;
-  outcome: { registered?: string; job_id?: string; schedule?: string; refused?: Record<string, string> } | null;
+  outcome: {
+    registered?: string;
+    job_id?: string;
+    schedule?: string;
+    refused?: Record<string, string>;
+    failed_because?: string;
+  } | null;
   created_at: string;
   finished_at: string | null;
 }

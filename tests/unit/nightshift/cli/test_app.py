@@ -573,6 +573,8 @@ def test_devices_are_listed_and_steered(run: Run, fake: FakeApi) -> None:
     assert "another owner's job" in run("devices").stdout
     fake.added = {"items": [device | {"cordoned_at": "2026-11-01T00:00:00Z"}]}
     assert "online, cordoned" in run("devices", "drain", "gpu0@a").stdout
+    fake.added = {"items": [device | {"state": "offline"}]}
+    assert "offline" in run("devices", "forget", "a").stdout
 
 
 def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:

@@ -8,13 +8,13 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
 from nightshift.states import JobState
 from shared import failpoints
 from shared.db.engine import make_engine, read, write
-from shared.db.schema import jobs, schedules, sweep_trials
+from shared.db.schema import jobs, schedules, sweep_trials, sweeps
 from shared.jobs import queries as job_queries
 from shared.jobs import transitions as job_transitions
 from shared.jobs.queries import JobFilters
@@ -276,6 +276,60 @@ def test_a_sweep_without_any_value_has_failed(engine: Engine) -> None:
     assert "dataset" in trials_of(engine, sweep_id)[0].reason
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_a_sweep_whose_jobs_are_all_refused_fails_with_the_reason(engine: Engine, sampler: str) -> None:
+    space = {"training.batch_size": {"low": 1, "high": 128, "step": 1}}
+    sweep_id = make_sweep(engine, trials=100, concurrency=2, sampler=sampler, space=space)
+    poison(engine, sweep_id)
+    sweep = finish(engine, sweep_id)
+    assert (sweep.state, job_ids(engine)) == ("failed", [])
+    assert sweep.started == transitions.REFUSED_IN_A_ROW
+    assert "dataset" in sweep.outcome["failed_because"]
+
+
+def test_a_sweep_that_cannot_be_carried_on_fails_with_the_reason_and_goes_on_with_more_trials(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id, other = (make_sweep(engine, trials=3, concurrency=2, sampler="tpe") for _ in range(2))
+    beat(engine)
+    with write(engine) as conn:  # the space of a family that knows it no more
+        conn.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(space={}))
+    work(engine)
+    for _ in range(transitions.PROBLEMS_IN_A_ROW):
+        assert sweep_of(engine, sweep_id).state == "running"
+        beat(engine)
+        work(engine)
+    sweep = sweep_of(engine, sweep_id)
+    assert (sweep.state, sweep.finished_at is None) == ("failed", False)
+    assert "KeyError" in sweep.outcome["failed_because"]
+    assert sweep_of(engine, other).state == "succeeded", "it delays no other"
+    with write(engine) as conn:
+        conn.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(space=sweep_of(engine, other).space))
+        transitions.add_trials(conn, sweep_id, OWNER, 2)
+    sweep = finish(engine, sweep_id)
+    assert (sweep.state, sweep.outcome, sweep.started) == ("succeeded", None, 4)
+
+
+def test_a_problem_that_passes_ends_no_sweep(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep_id = make_sweep(engine, trials=4, concurrency=1)
+    monkeypatch.setattr(transitions, "PROBLEMS_IN_A_ROW", 2)
+    for _ in range(3):
+        with monkeypatch.context() as broken:
+            broken.setattr(sweeper.SweepPass, "run", fail)
+            beat(engine)
+        beat(engine)
+        work(engine)
+    sweep = finish(engine, sweep_id)
+    assert (sweep.state, sweep.outcome) == ("succeeded", None)
+    with read(engine) as conn:
+        told = [event["data"]["error"] for event in queries.events(conn, sweep_id) if event["type"] == "problem"]
+    assert told == ["RuntimeError: the memory is full"] * 3
+
+
+def fail(*_: Any) -> None:
+    raise RuntimeError("the memory is full")
+
+
 @pytest.mark.parametrize("pruner", [{"name": "asha"}, {"name": "median", "startup_trials": 1}])
 def test_a_bad_trial_finishes_early_and_keeps_its_value(engine: Engine, pruner: dict[str, Any]) -> None:
     sweep_id = make_sweep(engine, trials=3, concurrency=1, pruner=pruner)
@@ -450,6 +504,24 @@ def test_promote_trains_once_more_with_the_best_parameters(engine: Engine) -> No
     for _ in range(3):
         beat(engine)
     assert len(job_ids(engine)) == 4
+
+
+def test_a_best_trial_that_added_ones_do_not_beat_is_not_registered_again(engine: Engine) -> None:
+    promote = {"metric": "test_accuracy", "evaluate_on": "digits"}
+    on_best = {"register_as": "digits", "promote": promote, "schedule": "gone"}
+    sweep_id = make_sweep(engine, trials=3, on_best=on_best)
+    before = finish(engine, sweep_id)
+    assert set(before.outcome) == {"trial", "job_id", "refused"}
+    work(engine)
+    for value, same in ((0.0, True), (2.0, False)):
+        with write(engine) as conn:
+            transitions.add_trials(conn, sweep_id, OWNER, 1)
+        beat(engine)
+        work(engine, lambda claimed, value=value: value)  # type: ignore[misc]
+        after = finish(engine, sweep_id)
+        assert (after.best == before.best) is same
+        assert (after.outcome["job_id"] == before.outcome["job_id"]) is same
+    assert len(job_ids(engine)) == 3 + 2 + 2
 
 
 def test_a_schedule_gets_the_best_parameters_and_keeps_the_rest(engine: Engine) -> None:

@@ -12,12 +12,15 @@ from sqlalchemy import Engine, select
 from shared import doorbell
 from shared.db.engine import read
 from shared.db.schema import attempts, jobs
+from shared.jobs.states import AttemptOutcome
 from shared.settings import Settings
 from tests.support.factories import submit_job
 from worker.hardware.devices import Device
+from worker.runners.messages import Assignment
 from worker.runners.runner_pool import RunnerPool
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
+from worker.supervisor.outcomes import Fail
 from worker.supervisor.supervisor import Supervisor
 
 
@@ -82,3 +85,25 @@ def test_a_job_whose_device_is_lost_while_its_inputs_are_fetched_is_not_charged(
     assert (job.state, job.retries, job.lost_streak) == ("queued", 0, 0)
     assert (attempt.outcome, attempt.error["type"]) == ("device_failed", "device_failed")
     assert "GPU is lost" in attempt.error["message"]
+
+
+@pytest.mark.parametrize("problem", ["GPU-2: GPU is lost", None])
+def test_a_gang_whose_second_device_fails_is_not_charged(problem: str | None) -> None:
+    tried: list[list[str]] = []
+
+    def try_peers(framework: str, device_ids: list[str]) -> str | None:
+        tried.append(device_ids)
+        return problem
+
+    health = SimpleNamespace(try_again=lambda framework: None, try_peers=try_peers)
+    attempt = SimpleNamespace(context=SimpleNamespace(health=health), _framework=lambda spec: "torch")
+    crashed = Fail(AttemptOutcome.CRASHED, {"type": "crashed", "message": "a rank died", "retryable": True})
+    assignment = SimpleNamespace(spec={}, devices=["GPU-1", "GPU-2"])
+    found = Attempt.check_device(cast(Attempt, attempt), crashed, cast(Assignment, assignment))
+    assert tried == [["GPU-2"]]
+    assert isinstance(found, Fail)
+    if problem is None:
+        assert found is crashed
+    else:
+        assert found.outcome is AttemptOutcome.DEVICE_FAILED
+        assert found.error["message"] == "the device failed: GPU-2: GPU is lost; the attempt ended: a rank died"

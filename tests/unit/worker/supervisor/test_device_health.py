@@ -24,16 +24,18 @@ class Pool:
     def __init__(self, slot: DeviceLock) -> None:
         self.slot, self.unusable, self.installed = slot, dict[str, str](), ["torch", "tensorflow"]
         self.problems: dict[str, str] = {}
+        self.problems_of_peers: dict[str, str] = {}
         self.tried: list[str] = []
 
     @property
     def frameworks(self) -> frozenset[str]:
         return frozenset(self.installed) - self.unusable.keys()
 
-    def probe(self, framework: str) -> str | None:
-        assert self.slot._try() is None, "nobody else may use the device meanwhile"
-        self.tried.append(framework)
-        return self.problems.get(framework)
+    def probe(self, framework: str, device_id: str | None = None) -> str | None:
+        slot = self.slot if device_id is None else DeviceLock(self.slot.path.parent / f"{device_id}.lock")
+        assert slot._try() is None, "nobody else may use the device meanwhile"
+        self.tried.append(framework if device_id is None else f"{framework} on {device_id}")
+        return self.problems.get(framework) if device_id is None else self.problems_of_peers.get(device_id)
 
 
 @pytest.fixture
@@ -130,3 +132,32 @@ def test_a_device_that_another_installation_uses_counts_as_working(
     assert health.try_again("torch") is None
     os.close(held)
     assert health.try_again("torch") == "no CUDA"
+
+
+def test_a_failing_device_of_a_gang_is_named_and_its_worker_leaves_it(
+    pool: Pool, make: Callable[..., DeviceHealth], tmp_path: Path
+) -> None:
+    leader, peer = make(), make()
+    pool.problems_of_peers["GPU-1"] = "GPU is lost"
+    peer.hear_peers()
+    assert pool.tried == []
+    assert leader.try_peers("torch", ["GPU-2", "GPU-1", "GPU-3"]) == "GPU-1: GPU is lost"
+    assert pool.tried == ["torch on GPU-2", "torch on GPU-1"]
+    pool.problems = dict.fromkeys(pool.installed, "GPU is lost")
+    eventually("its worker has left", lambda: peer.hear_peers() or peer.left_because)
+    assert peer.left_because == "GPU is lost"
+    assert not pool.slot.suspicion.exists()
+
+
+def test_a_suspicion_waits_for_the_runner_that_uses_the_device_and_may_be_wrong(
+    pool: Pool, make: Callable[..., DeviceHealth]
+) -> None:
+    health, held = make(), pool.slot.take()
+    pool.slot.suspicion.touch()
+    for _ in range(3):
+        health.hear_peers()
+    eventually("it has looked", lambda: not health._is_suspected)
+    assert (pool.tried, pool.slot.suspicion.exists()) == ([], True)
+    os.close(held)
+    eventually("it has tried", lambda: health.hear_peers() or not pool.slot.suspicion.exists())
+    assert (health.left_because, pool.frameworks) == (None, {"torch", "tensorflow"})
