@@ -146,7 +146,7 @@ def test_a_failing_device_of_a_gang_is_named_and_its_worker_leaves_it(
     pool.problems = dict.fromkeys(pool.installed, "GPU is lost")
     eventually("its worker has left", lambda: peer.hear_peers() or peer.left_because)
     assert peer.left_because == "GPU is lost"
-    assert not pool.slot.suspicion.exists()
+    eventually("the suspicion is over", lambda: not pool.slot.suspicion.exists())
 
 
 def test_a_suspicion_waits_for_the_runner_that_uses_the_device_and_may_be_wrong(
