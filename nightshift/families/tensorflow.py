@@ -75,7 +75,7 @@ class ModelLearner(TensorflowLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.facts = setup.facts
-        with tf.device(self.device):
+        with self._placement():
             self.module = models.built(self.network, self.training.seed, self.training.precision)
         names = models.names_of(self.module)
         models.freeze(self.module, names, self._is_frozen)
@@ -91,11 +91,13 @@ class ModelLearner(TensorflowLearner):
     def set_data(self, split: Mapping[str, Array]) -> None:
         self.data = split
 
-    def train_step(self, rows: npt.NDArray[np.int64], step: int) -> None:
-        self.rate = self.rate_at(step)
+    def _arguments(self, rows: npt.NDArray[np.int64], step: int) -> tuple[Any, ...]:
         batch = {name: np.asarray(array[rows]) for name, array in self.data.items()}
         keys = self.random.keys(self.training.seed, "step", step)
-        self._run("train", self._step, batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate))
+        return batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate)
+
+    def _train(self, *arguments: Any) -> None:
+        self._run("train", self._whole_step, *arguments)
 
     def _step(self, batch: Batch, draws: Batch, keys: Tensor, rate: Tensor) -> Tensor:
         before = [tf.identity(variable) for variable in self._kept]
@@ -110,7 +112,7 @@ class ModelLearner(TensorflowLearner):
         for variable, old in zip(self._kept, before, strict=True):
             variable.assign(tf.where(self.guard.bad, old, variable))
         rows = _rows(batch)
-        self.totals.assign_add(tf.stack([*self._sums(loss, outputs, batch, rows), rows]))
+        self._add(tf.stack([*self._sums(loss, outputs, batch, rows), rows]))
         return rows
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:

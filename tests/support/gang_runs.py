@@ -1,4 +1,4 @@
-"""Attempts of gangs, with the agent that workers use, in processes of their own, and ranks that die at a step.
+"""Attempts of gangs, with the agents that workers use, in processes of their own, and ranks that die at a step.
 
 Imported by the processes that attempts are forked from, so it imports no pytest.
 """
@@ -22,7 +22,7 @@ from nightshift.testing.attempts import Disturbance, KilledReporter
 from nightshift.testing.processes import Server
 from worker import kinds
 from worker.run_job import make_assignment
-from worker.runners import runner, torch_agent
+from worker.runners import runner
 from worker.runners.messages import Failed
 
 
@@ -77,7 +77,7 @@ def _attempt(order: Order) -> None:
         return True
 
     sys.stdout.flush()
-    code = torch_agent.run(assignment, lead, lambda frame: _say(order.folder, frame))
+    code = runner.agent_of(assignment).run(assignment, lead, lambda frame: _say(order.folder, frame))
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
