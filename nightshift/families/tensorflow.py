@@ -75,8 +75,7 @@ class ModelLearner(TensorflowLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.facts = setup.facts
-        with self._placement():
-            self.module = models.built(self.network, self.training.seed, self.training.precision)
+        self.module = models.built(self.network, self.training.seed, self.training.precision, self._placement())
         names = models.names_of(self.module)
         models.freeze(self.module, names, self._is_frozen)
         self.variables = {name: one for name, one in names.items() if "float" in str(one.dtype)}
