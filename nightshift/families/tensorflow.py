@@ -12,6 +12,7 @@ Only modules named as a learner of a family may import this one: it imports Tens
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,8 +96,9 @@ class ModelLearner(TensorflowLearner):
         keys = self.random.keys(self.training.seed, "step", step)
         return batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate)
 
-    def _train(self, *arguments: Any) -> None:
-        self._run("train", self._whole_step, *arguments)
+    @cached_property
+    def _train(self) -> Any:
+        return partial(self._run, "train", self._whole_step)
 
     def _step(self, batch: Batch, draws: Batch, keys: Tensor, rate: Tensor) -> Tensor:
         before = [tf.identity(variable) for variable in self._kept]

@@ -6,6 +6,7 @@ In TensorFlow one process has all ranks, and dies as a whole.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def test_a_rank_without_rows_counts_nothing(case: Case, data_set: Path, tmp_path
     spec = case.spec(batch_size=batch_size, epochs=1)
     assert gang_attempt(case.server, spec, tmp_path, data_set, 2) == 0
     assert outcome(tmp_path)["step"] == rows // batch_size + 1
+
+
+@cases(["gan"])
+def test_a_gang_leaves_the_feature_extractor_that_one_device_does(case: Case, data_set: Path, tmp_path: Path) -> None:
+    left = []
+    for devices in (1, 2):
+        copy = shutil.copytree(data_set, tmp_path / f"data{devices}", ignore=shutil.ignore_patterns("judge*"))
+        folder = tmp_path / f"job{devices}"
+        assert gang_attempt(case.server, case.spec(max_steps=2), folder, copy, devices) == 0
+        [judge] = copy.glob("judge*")
+        left.append({file.name: file.read_bytes() for file in judge.iterdir()})
+    assert left[0] == left[1]
 
 
 @cases(["cnn"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,10 @@ class TensorflowLearner(BaseLearner):
 
     # -- the step ---------------------------------------------------------------------------------
 
-    #: The graph of a step, by `_graph_of_step`.
-    _train: Callable[..., Any]
+    @cached_property
+    def _train(self) -> Any:
+        """The graph of a step, by `_graph_of_step`."""
+        raise NotImplementedError
 
     def train_step(self, rows: Rows, step: int) -> None:
         self.rate = self.rate_at(step)
