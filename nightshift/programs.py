@@ -145,6 +145,8 @@ class Run(Protocol):
     Of kind `files`: it has the user's files and nothing else. Of kind `table`: it has `table.parquet`.
     """
     device: Literal["cpu", "gpu"]
+    devices: int
+    """How many devices the job has. In torch each has a process of its own, in TensorFlow one process has them all."""
     threads: int
     """Threads to compute with; the libraries read the same number from the environment."""
     seed: int

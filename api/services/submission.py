@@ -114,7 +114,7 @@ def _checked_program(service: Service, spec: RunJob) -> AnyJob:
     refuse(programs.objection(program, spec, version, judged_on))
     whole = programs.completed(program, spec)
     if whole.framework is None and whole.resources.devices > 1:
-        message = f"the program {spec.program} declares no framework; several devices need one whose framework is torch"
+        message = f"the program {spec.program} declares no framework; several devices need torch or tensorflow"
         raise InvalidRequest.field(("resources", "devices"), message)
     refuse(check_gang(whole))
     return _with_fixed_evaluation(whole, judged_on)

@@ -12,6 +12,7 @@ Only modules named as a learner of a family may import this one: it imports Tens
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,8 +76,7 @@ class ModelLearner(TensorflowLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.facts = setup.facts
-        with tf.device(self.device):
-            self.module = models.built(self.network, self.training.seed, self.training.precision)
+        self.module = models.built(self.network, self.training.seed, self.training.precision, self._placement())
         names = models.names_of(self.module)
         models.freeze(self.module, names, self._is_frozen)
         self.variables = {name: one for name, one in names.items() if "float" in str(one.dtype)}
@@ -91,11 +91,14 @@ class ModelLearner(TensorflowLearner):
     def set_data(self, split: Mapping[str, Array]) -> None:
         self.data = split
 
-    def train_step(self, rows: npt.NDArray[np.int64], step: int) -> None:
-        self.rate = self.rate_at(step)
+    def _arguments(self, rows: npt.NDArray[np.int64], step: int) -> tuple[Any, ...]:
         batch = {name: np.asarray(array[rows]) for name, array in self.data.items()}
         keys = self.random.keys(self.training.seed, "step", step)
-        self._run("train", self._step, batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate))
+        return batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate)
+
+    @cached_property
+    def _train(self) -> Any:
+        return partial(self._run, "train", self._whole_step)
 
     def _step(self, batch: Batch, draws: Batch, keys: Tensor, rate: Tensor) -> Tensor:
         before = [tf.identity(variable) for variable in self._kept]
@@ -110,7 +113,7 @@ class ModelLearner(TensorflowLearner):
         for variable, old in zip(self._kept, before, strict=True):
             variable.assign(tf.where(self.guard.bad, old, variable))
         rows = _rows(batch)
-        self.totals.assign_add(tf.stack([*self._sums(loss, outputs, batch, rows), rows]))
+        self._add(tf.stack([*self._sums(loss, outputs, batch, rows), rows]))
         return rows
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:

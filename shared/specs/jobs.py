@@ -57,22 +57,16 @@ class JobBase(Spec):
         return self
 
 
-_ONE_DEVICE = "{} trains on one device; leave devices out, or use torch"
-
-
 def check_gang(job: Any) -> FieldError | None:
     """Return why a job cannot use several devices, or None."""
     devices, place = job.resources.devices, ("resources", "devices")
     if devices == 1:
         return None
     if job.kind == "run":
-        return None if job.framework in (None, "torch") else FieldError(place, _ONE_DEVICE.format(job.framework))
+        return None
     training = getattr(job, "training", None)
     if training is None:
         return FieldError(place, f"a job of kind {job.kind} uses one device; leave devices out")
-    framework = getattr(job, "model", job).framework
-    if framework != "torch":
-        return FieldError(place, _ONE_DEVICE.format(framework))
     if training.batch_size < devices:
         message = f"is less than the {devices} devices, each of which takes its slice of a batch"
         return FieldError(("training", "batch_size"), message)

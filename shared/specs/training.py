@@ -33,7 +33,7 @@ class Resources(Spec):
     """Devices that a job requires."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, Field(ge=1, le=64, description="Devices of one host that train together; torch only.")] = 1
+    devices: Annotated[int, Field(ge=1, le=64, description="Devices of one host that train together.")] = 1
     memory_gb: Annotated[
         float | None, Field(gt=0, le=100_000, description="Least memory of each device (GB: 1,000,000,000 bytes).")
     ] = None

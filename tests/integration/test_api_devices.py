@@ -103,10 +103,15 @@ def test_a_gang_that_no_host_can_have_is_refused(api: Api) -> None:
 
 
 NO_GANGS = [
-    ({"model": {"family": "cnn", "framework": "tensorflow"}}, "resources.devices", "tensorflow"),
     ({"training": {"batch_size": 1}}, "training.batch_size", "2 devices"),
     ({"kind": "evaluate", "model": None, "model_ref": "digits"}, "resources.devices", "evaluate"),
 ]
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_both_frameworks_have_gangs(api: Api, framework: str) -> None:
+    body = {**spec(devices=2), "model": {"family": "cnn", "framework": framework}}
+    assert api.post("/v1/jobs", json=body).status_code == 202
 
 
 @pytest.mark.parametrize(("changes", "field", "reason"), NO_GANGS)

@@ -1,4 +1,4 @@
-"""Attempts of gangs, with the agent that workers use, in processes of their own, and ranks that die at a step.
+"""Attempts of gangs, with the agents that workers use, in processes of their own, and ranks that die at a step.
 
 Imported by the processes that attempts are forked from, so it imports no pytest.
 """
@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,7 +23,7 @@ from nightshift.testing.attempts import Disturbance, KilledReporter
 from nightshift.testing.processes import Server
 from worker import kinds
 from worker.run_job import make_assignment
-from worker.runners import runner, torch_agent
+from worker.runners import runner
 from worker.runners.messages import Failed
 
 
@@ -60,7 +61,7 @@ def _attempt(order: Order) -> None:
     trainer.ROWS = attempts.ROWS
     _let_die(order)
     if order.program is not None:
-        declared = Program(name="ranks", train=order.program, params=NoParams, framework="torch")
+        declared = Program(name="ranks", train=order.program, params=NoParams, framework=order.spec["framework"])
         kinds.program._program = lambda name: declared
     found = make_assignment(order.spec, order.folder, order.data_set, attempts.THREADS)
     names = [f"cpu{number}@test" for number in range(order.devices)]
@@ -77,7 +78,7 @@ def _attempt(order: Order) -> None:
         return True
 
     sys.stdout.flush()
-    code = torch_agent.run(assignment, lead, lambda frame: _say(order.folder, frame))
+    code = runner.agent_of(assignment).run(assignment, lead, lambda frame: _say(order.folder, frame))
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
@@ -103,6 +104,21 @@ def rank_program(run: Any) -> None:
     run.artifact(told)
 
 
+def mirrored_program(run: Any) -> None:
+    """Add up the numbers of the replicas of a strategy over all devices."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy()
+    assert strategy.num_replicas_in_sync == run.devices
+
+    def number() -> Any:
+        return tf.distribute.get_replica_context().replica_id_in_sync_group + 1
+
+    total = tf.function(lambda: strategy.reduce("SUM", strategy.run(number), axis=None), autograph=False)
+    run.log({"total": float(total())}, step=1)
+    run.save(1, facts={"devices": run.devices})
+
+
 def failing_program(run: Any) -> None:
     """Fail in the first rank; the others wait for what never comes."""
     if os.environ["RANK"] == "0":
@@ -122,6 +138,50 @@ def agent_killed(run: Any) -> None:
     if os.environ["RANK"] == "0":
         os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
+
+
+def own_learner(folder: Path) -> None:
+    """Train a Keras model of an own family on two devices, in one go and resumed, and leave how they differ."""
+    import numpy as np
+
+    from nightshift.families.learner import LearnerSetup
+    from nightshift.families.training import Training
+    from tests.unit.nightshift.families.tensorflow_small import SmallClassifier
+    from worker.runners import tensorflow_agent
+    from worker.training import gang
+
+    spec = {"kind": "train", "model": {"framework": "tensorflow"}}
+    assignment = make_assignment(spec, folder, folder, attempts.THREADS).model_copy(update={"devices": ["one", "two"]})
+    random = np.random.default_rng(1)
+    data = {"x": random.integers(0, 255, (64, 8, 8, 1), np.uint8), "y": random.integers(0, 3, 64)}
+
+    def built() -> Any:
+        model, facts = SimpleNamespace(image_size=(8, 8), image_channels=1), {"classes": ["a", "b", "c"]}
+        learner = SmallClassifier(
+            LearnerSetup(model, Training(batch_size=9, augment=["shift"]), 20, "cpu", attempts.THREADS, facts)
+        )
+        learner.set_data(data)
+        gang.make_own_draws(gang.current(), learner)
+        return learner
+
+    def trained(learner: Any, steps: range) -> Any:
+        for step in steps:
+            gang.train_step(gang.current(), learner, np.arange(9) + step, step)
+        return learner.state()
+
+    def lead() -> bool:
+        whole, resumed = built(), built()
+        half = trained(whole, range(10))
+        end = trained(whole, range(10, 20))
+        resumed.load_state(half)
+        again = trained(resumed, range(10, 20))
+        differ = [name for name, array in end.arrays.items() if not np.array_equal(array, again.arrays[name])]
+        same = [name for name, array in end.arrays.items() if np.array_equal(array, half.arrays[name])]
+        found = {"devices": end.facts["devices"], "differ": differ, "untrained": same}
+        (folder / "found.json").write_text(json.dumps(found))
+        return True
+
+    tensorflow_agent.run(assignment, lead, lambda frame: _say(folder, frame))
 
 
 def _say(folder: Path, frame: Failed) -> None:

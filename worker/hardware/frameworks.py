@@ -40,7 +40,7 @@ _OWN = {
         "safetensors.torch",
         "worker.runners.torch_agent",
     ),
-    "tensorflow": ("tensorflow", "keras"),
+    "tensorflow": ("tensorflow", "keras", "worker.runners.tensorflow_agent"),
 }
 
 

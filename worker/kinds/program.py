@@ -34,7 +34,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     latest, damaged = restore(job_dir, assignment.resume)
     train = function(program.train)
     evaluate = function(program.evaluate) if job.promote and program.evaluate else None
-    leads = not assignment.devices or os.environ["RANK"] == "0"
+    leads = not assignment.devices or os.environ.get("RANK", "0") == "0"  # TensorFlow's gang is one process
     attempt = (ProgramRun if leads else FollowingRun)(assignment, reporter, job, params, latest)
     reporter.started(
         Started(

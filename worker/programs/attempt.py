@@ -39,7 +39,7 @@ class ProgramRun:
         self.params = params
         named = assignment.dataset_dir if job.dataset else None
         self.dataset = open_dataset(Path(named)).user_folder if named else None
-        self.device = assignment.device
+        self.device, self.devices = assignment.device, max(1, len(assignment.devices))
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed
         self._scratches = Path(assignment.work_dir) / self._scratch_name()

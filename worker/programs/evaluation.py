@@ -26,7 +26,7 @@ class EvaluationRun:
         self.params: Any = run.params
         self.dataset: Path | None = dataset
         self.device: Literal["cpu", "gpu"] = run.device
-        self.threads, self.seed = run.threads, run.seed
+        self.devices, self.threads, self.seed = run.devices, run.threads, run.seed
         self.scratch = run.new_scratch()
         #: It is not stopped half-way, because a metric of a part of the data would decide wrongly.
         self.stop_reason: str | None = None

@@ -45,7 +45,7 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     if assignment is None:  # a spare that is not needed any more
         exit_now(0)
     if assignment.devices:
-        exit_like(_agent(assignment).run(assignment, lambda: serve(channel, assignment), channel.say))
+        exit_like(agent_of(assignment).run(assignment, lambda: serve(channel, assignment), channel.say))
     serve(channel, assignment)
     exit_now(0)
 
@@ -62,8 +62,8 @@ def serve(channel: Channel, assignment: Assignment) -> bool:
     return not has_failed
 
 
-def _agent(assignment: Assignment) -> ModuleType:
-    """Return the module that runs the ranks of a gang."""
+def agent_of(assignment: Assignment) -> ModuleType:
+    """Return the module that runs a gang in its framework."""
     return import_module(f"worker.runners.{framework_of(assignment.spec)}_agent")
 
 

@@ -1,19 +1,22 @@
 """The gang of this process: the ranks that train one model together, each on a device of its own.
 
-Each rank takes its slice of a step's rows. What is not the same on all ranks by itself (time, requests, measurements)
-is decided by the leader, rank 0, which alone reports and writes checkpoints. A process joins its gang before it builds
-a learner; one that joins none is alone.
+Each rank takes its slice of a step's rows. In torch a rank is a process: what is not the same on all ranks by itself
+(time, requests, measurements) is decided by the leader, rank 0, which alone reports and writes checkpoints. In
+TensorFlow one process has all ranks, and leads. A process joins its gang before it builds a learner; one that joins
+none is alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nightshift.families.learner import Learner
+from nightshift.families.learner import Array, Learner
+from nightshift.families.training import Training
 from shared.errors import UnsupportedJob
 from worker.runners.messages import Champion
 from worker.training.numerics.data_order import rng_seed
@@ -24,12 +27,17 @@ Rows = npt.NDArray[np.int64]
 
 
 class Gang(Protocol):
-    """The ranks that train together, as one of them sees them."""
+    """The ranks that train together, as a process sees them."""
 
+    #: The rank of this process, or the first if it has all.
     rank: int
     size: int
-    #: The share of the step's rows that this rank computes; its gradients count so much.
+    #: The share of the step's rows that this process computes; its gradients count so much.
     weight: float
+
+    def mine(self, rows: Rows) -> Rows:
+        """Return those of a step's rows that this process computes."""
+        ...
 
     def agree(self, value: T) -> T:
         """Return the leader's value. All ranks must call it at the same point of the run."""
@@ -40,6 +48,9 @@ class Alone:
     """The only rank."""
 
     rank, size, weight = 0, 1, 1.0
+
+    def mine(self, rows: Rows) -> Rows:
+        return rows
 
     def agree(self, value: T) -> T:
         return value
@@ -59,18 +70,34 @@ def join(gang: Gang) -> None:
     _current = gang
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Build learners in the block that are of no gang: those that help one, which a single rank may train."""
+    global _current
+    gang, _current = _current, Alone()
+    try:
+        yield
+    finally:
+        _current = gang
+
+
+def slices(rows: Rows, size: int) -> list[Rows]:
+    """Return the rows of each rank, of which the last ones may have none."""
+    return np.array_split(rows, size)
+
+
 def decided(gang: Gang, decide: Callable[[], T]) -> T:
     """Return what the leader decides or measures; the others wait for it."""
     return gang.agree(decide() if gang.rank == 0 else None)  # type: ignore[return-value]
 
 
 def train_step(gang: Gang, learner: Any, rows: Rows, step: int) -> None:
-    """Run a step of a learner on this rank's slice of the rows.
+    """Run a step of a learner on this process's part of the rows.
 
-    Without any, as in a small last batch of an epoch, the rank computes a row that counts nothing, because all ranks
-    must take part in each step.
+    Without any, as in a small last batch of an epoch, it computes a row that counts nothing, because all ranks must
+    take part in each step.
     """
-    mine = np.array_split(rows, gang.size)[gang.rank]
+    mine = gang.mine(rows)
     gang.weight = len(mine) / len(rows)
     if len(mine):
         learner.train_step(mine, step)
@@ -89,9 +116,32 @@ def make_own_draws(gang: Gang, learner: Any) -> None:
         return
     if getattr(learner, "gang", None) is not gang:
         raise UnsupportedJob(f"{type(learner).__name__} trains on one device; leave resources.devices out")
-    if gang.rank:
-        seed = rng_seed(learner.training.seed, "rank", gang.rank) % 2**32
-        learner.training = learner.training.model_copy(update={"seed": seed})
+    learner.training = with_own_draws(learner.training, gang.rank)
+
+
+def with_own_draws(training: Training, rank: int) -> Training:
+    """Return the settings with the seed of a rank's random numbers. The first rank's are those of a learner alone."""
+    if rank == 0:
+        return training
+    return training.model_copy(update={"seed": rng_seed(training.seed, "rank", rank) % 2**32})
+
+
+def totals_of(whole: Array, parts: Sequence[Array]) -> dict[str, Array]:
+    """Return the sums of a learner for a checkpoint: the whole, and each rank's own, with which it goes on."""
+    return {"totals": whole, **{_own(len(parts), rank): part for rank, part in enumerate(parts)}}
+
+
+def own_totals(arrays: Mapping[str, Array], size: int, rank: int) -> Array:
+    """Return the sums with which a rank goes on: its own, or the whole for the first of another number of ranks."""
+    whole: Array = arrays["totals"]
+    if size == 1:
+        return whole
+    own: Array = arrays.get(_own(size, rank), whole if rank == 0 else whole * 0)
+    return own
+
+
+def _own(size: int, rank: int) -> str:
+    return f"totals/{size}.{rank}"
 
 
 class SilentReporter:

@@ -15,6 +15,7 @@ from worker.families.cnn.tensorflow_pixels import augmentation_specs, augmentati
 from worker.families.cnn.weights import initial, is_kernel, outputs
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
+from worker.training.gang import Rows
 from worker.training.numerics import layout
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
@@ -67,6 +68,8 @@ class TensorflowCnn(TensorflowLearner):
             for name, (shape, dtype) in augmentation_specs(self.training.augment).items()
         }
         one = (*self._batch_specs(), tf.TensorSpec([], tf.float32), masks, drawn)
+        if self.gang:
+            return self._graph_of_step(*one)
         several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
         return support.compiled(self._steps, several).get_concrete_function()
 
@@ -75,24 +78,29 @@ class TensorflowCnn(TensorflowLearner):
     def set_data(self, split: Mapping[str, Array]) -> None:
         self.data = {"x": split["x"], "y": split["y"]}
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        """Queue one step and run the queue when it is long enough.
+    def train_step(self, rows: Rows, step: int) -> None:
+        """Queue one step and run the queue when it is long enough. A gang runs each step at once.
 
         Several steps on small batches run in one call, because the call costs as much as a small step. Every method
         that reads state flushes the queue first.
         """
-        n, self.rate = len(rows), self.rate_at(step)
-        shapes = [(n, units) for units in self._dropout_units()]
-        masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
-        moved = augmentations(self.training.augment, self.training.seed, step, n, self.model.image_size)
-        drawn = (np.float32(self.rate), masks, moved)
-        batch = (self.data["x"][rows], self.data["y"][rows], *drawn)
-        if self.pending and len(self.pending[0][1]) != n:
+        if self.gang:
+            return super().train_step(rows, step)
+        self.rate = self.rate_at(step)
+        batch = self._arguments(rows, step)
+        if self.pending and len(self.pending[0][1]) != len(rows):
             self._flush()
         self.pending.append(batch)
         if not self.warm or len(self.pending) >= min(PENDING_STEPS, PENDING_BYTES // batch[0].nbytes):
             self._flush()
             self.warm = True
+
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
+        n = len(rows)
+        shapes = [(n, units) for units in self._dropout_units()]
+        masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
+        moved = augmentations(self.training.augment, self.training.seed, step, n, self.model.image_size)
+        return self.data["x"][rows], self.data["y"][rows], np.float32(self.rate), masks, moved
 
     def _flush(self) -> None:
         """Run the queued steps."""
@@ -120,7 +128,7 @@ class TensorflowCnn(TensorflowLearner):
             minimized = self._penalized(loss)
         self._learn("", minimized, tape.gradient(minimized, list(self._trained().values())), rate, running)
         n = tf.cast(tf.size(y), tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
+        self._add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
 
     def _take_totals(self) -> list[float]:
         self._flush()

@@ -15,6 +15,7 @@ from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
+from worker.training.gang import Rows
 from worker.training.numerics import layout
 
 Tensor = Any
@@ -44,7 +45,7 @@ class TensorflowGan(TensorflowLearner):
             use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
             for use, widths in masked_widths(self.model).items()
         }
-        self._train = support.compiled(self._step, [pixels, z, scalar, drop])
+        self._train = self._graph_of_step(pixels, z, scalar, drop)
         self._evaluate = support.compiled(self._evaluate_batch, [pixels, z])
         self._predict = support.compiled(self._probabilities, [pixels])
         self._sample = support.compiled(self._pictures, [z])
@@ -54,20 +55,18 @@ class TensorflowGan(TensorflowLearner):
     def set_data(self, split: Mapping[str, Array]) -> None:
         self.data = {"x": split["x"]}
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
         rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         seed, n = self.training.seed, len(rows)
-        self.rate = self.rate_at(step)
         z, drop = step_noise(self.model, seed, step, n), dropout_masks(self.model, seed, step, n)
-        with tf.device(self.device):
-            self._train(self.data["x"][rows], z, np.float32(self.rate), drop)
+        return self.data["x"][rows], z, np.float32(self.rate), drop
 
     def _step(self, x: Tensor, z: Tensor, rate: Tensor, drop: Mapping[str, Drop]) -> None:
         running = {name: tf.identity(tensor) for name, tensor in self.tensors.items() if ".running_" in name}
         update = self._alternating if self.model.updates == "alternating" else self._joint
         g_loss, d_loss = update(self._pixels(x), z, rate, running, drop)
         n = tf.cast(tf.shape(x)[0], tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
+        self._add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
 
     def _alternating(
         self, x: Tensor, z: Tensor, rate: Tensor, running: dict[str, Tensor], drop: Mapping[str, Drop]

@@ -18,6 +18,7 @@ from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.backends.tensorflow_recurrent import gru
+from worker.training.gang import Rows
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.perplexity import with_perplexity
@@ -37,20 +38,18 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
         states = [tf.TensorSpec([None, units], tf.float32) for units in self.model.units]
         masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropout_units()]
-        self._train = support.compiled(self._step, [tokens, tokens, scalar, masks])
+        self._train = self._graph_of_step(tokens, tokens, scalar, masks)
         self._evaluate = support.compiled(self._evaluate_batch, [tokens, tokens])
         self._follow = support.compiled(self._likelihoods, [tokens, tokens, states])
         self._read = support.compiled(self._next_logits, [tokens, states])
 
     # -- the step ---------------------------------------------------------------------------------
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
         read, targets = map(_tokens, self._read_and_predicted(rows, step))
-        self.rate = self.rate_at(step)
         shapes = [(*targets.shape, units) for units in self._dropout_units()]
         masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
-        with tf.device(self.device):
-            self._train(read, targets, np.float32(self.rate), masks)
+        return read, targets, np.float32(self.rate), masks
 
     def _step(self, read: Tensor, targets: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -61,7 +60,7 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
             loss, hits = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, **how)
         self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate)
         n = tf.cast(tf.size(wanted), tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, tf.cast(hits, tf.float64), n]))
+        self._add(tf.stack([tf.cast(loss, tf.float64) * n, tf.cast(hits, tf.float64), n]))
 
     # -- the network ------------------------------------------------------------------------------
 

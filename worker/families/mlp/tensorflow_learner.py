@@ -14,6 +14,7 @@ from worker.families.mlp.learner_base import MlpLearner, measured
 from worker.families.mlp.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.gang import Rows
 
 Tensor = Any
 
@@ -31,7 +32,7 @@ class TensorflowMlp(MlpLearner, TensorflowLearner):
         self.computed = tf.bfloat16 if self.training.precision == "bfloat16" else tf.float32
         self._begin(initial(self.model, setup.facts, self.training.seed))
         self.layers = [f"dense{i}" for i in range(len(self.model.hidden))]
-        self.data: dict[str, Tensor] = {}
+        self.data: dict[str, Any] = {}
         self.pending: list[Any] = []
         self.is_warm = False
         self.width = int(self.tensors[f"{[*self.layers, 'output'][0]}.weight"].shape[0])
@@ -40,29 +41,33 @@ class TensorflowMlp(MlpLearner, TensorflowLearner):
     @cached_property
     def _train(self) -> Any:
         """Return the graph of the training steps, traced at the first step: evaluation never needs it."""
-        masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self.model.hidden if self.model.dropout]
+        units = self.model.hidden if self.model.dropout else ()
         labels = tf.int64 if self.task == "classes" else tf.float32
-        specs = [
-            tf.TensorSpec([None, self.width], tf.float32),
-            tf.TensorSpec([None], labels),
-            tf.TensorSpec([None, None], tf.int64),
-            tf.TensorSpec([None], tf.float32),
-            masks,
-        ]
-        return support.compiled(self._steps, specs).get_concrete_function()
+        table = [tf.TensorSpec([None, self.width], tf.float32), tf.TensorSpec([None], labels)]
+        if self.gang:
+            masks = [tf.TensorSpec([None, width], tf.bool) for width in units]
+            return self._graph_of_step(*table, tf.TensorSpec([], tf.float32), masks)
+        rows, rates = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.float32)
+        masks = [tf.TensorSpec([None, None, width], tf.bool) for width in units]
+        return support.compiled(self._steps, [*table, rows, rates, masks]).get_concrete_function()
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
+        """Set the table, which lies on the device. A gang's is on the host: each device gets its rows of it."""
         self._flush()
-        with tf.device(self.device):
-            self.data = {"x": tf.constant(split["x"]), "y": tf.constant(self._learned(split))}
+        self.data = {"x": split["x"], "y": self._learned(split)}
+        if not self.gang:
+            with tf.device(self.device):
+                self.data = {name: tf.constant(array) for name, array in self.data.items()}
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        """Queue one step and run the queue when it is long enough.
+    def train_step(self, rows: Rows, step: int) -> None:
+        """Queue one step and run the queue when it is long enough. A gang runs each step at once.
 
         Every method that reads state flushes the queue first.
         """
+        if self.gang:
+            return super().train_step(rows, step)
         self.rate = self.rate_at(step)
         masks = self._masks(len(rows), step)
         if self.pending and len(self.pending[0][0]) != len(rows):
@@ -72,6 +77,10 @@ class TensorflowMlp(MlpLearner, TensorflowLearner):
         if not self.is_warm or len(self.pending) >= min(PENDING_STEPS, PENDING_BYTES // max(size, 1)):
             self._flush()
             self.is_warm = True
+
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
+        masks = self._masks(len(rows), step)
+        return np.asarray(self.data["x"][rows]), self.data["y"][rows], np.float32(self.rate), masks
 
     def _flush(self) -> None:
         """Run the queued steps."""
@@ -99,7 +108,7 @@ class TensorflowMlp(MlpLearner, TensorflowLearner):
         self._learn("", loss, tape.gradient(loss, learned), rate)
         n = tf.cast(tf.size(y), tf.float64)
         hits = [tf.reduce_sum(tf.cast(tf.argmax(outputs, 1) == y, tf.float64))] if self.task == "classes" else []
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, *hits, n]))
+        self._add(tf.stack([tf.cast(loss, tf.float64) * n, *hits, n]))
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         if self.loss == "cross_entropy":

@@ -13,6 +13,7 @@ from worker.families.tagger.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.backends.tensorflow_recurrent import recurrent
+from worker.training.gang import Rows
 from worker.training.numerics.recurrent import directions, parts
 
 Tensor = Any
@@ -27,7 +28,7 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
         self._begin(initial(self.model, self.vocabulary, len(self.names), self.training.seed))
         tokens, tags = tf.TensorSpec([None, None, self.model.features], tf.int64), tf.TensorSpec([None, None], tf.int64)
         lengths, masks = tf.TensorSpec([None], tf.int64), [self._mask_spec(width) for width in self._dropped_widths()]
-        self._train = support.compiled(self._step, [tokens, tags, lengths, tf.TensorSpec([], tf.float32), masks])
+        self._train = self._graph_of_step(tokens, tags, lengths, tf.TensorSpec([], tf.float32), masks)
         self._judge = support.compiled(self._judge_batch, [tokens, tags, lengths])
         self._predict = support.compiled(self._predict_batch, [tokens, lengths])
 
@@ -36,11 +37,9 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
 
     # -- the step ---------------------------------------------------------------------------------
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
         batch = self._batch(rows, step)
-        self.rate = self.rate_at(step)
-        with tf.device(self.device):
-            self._train(batch.tokens, batch.tags, batch.lengths, np.float32(self.rate), self._masks(step, len(rows)))
+        return batch.tokens, batch.tags, batch.lengths, np.float32(self.rate), self._masks(step, len(rows))
 
     def _step(self, tokens: Tensor, tags: Tensor, lengths: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
         trained = list(self._trained().values())
@@ -50,7 +49,7 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
             loss, correct, count = self._measured(logits, tags)
         self._learn("", loss, tape.gradient(loss, trained), rate)
         means = tf.stack([tf.cast(loss, tf.float64), correct / count, tf.ones([], tf.float64)])
-        self.totals.assign_add(means * tf.cast(tf.size(lengths), tf.float64))
+        self._add(means * tf.cast(tf.size(lengths), tf.float64))
 
     def _measured(self, logits: Tensor, tags: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean loss of the tokens, how many are correct, and how many there are."""

@@ -15,6 +15,7 @@ from worker.families.text_classifier.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.backends.tensorflow_recurrent import recurrent
+from worker.training.gang import Rows
 from worker.training.numerics.recurrent import directions, parts
 from worker.training.words.affixes import AFFIXES
 from worker.training.words.encoder import NO_AFFIX
@@ -47,18 +48,15 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         affixes = tf.TensorSpec([None, None, len(AFFIXES) if self.model.affixes else 0], tf.int64)
         read = Read(tokens, affixes, tf.TensorSpec([None, None, self.model.ngrams], tf.int64), rows)
         masks = [tf.TensorSpec([None, width], tf.bool) for width in self._dropped_widths()]
-        self._train = support.compiled(self._step, [read, rows, tf.TensorSpec([], tf.float32), masks])
+        self._train = self._graph_of_step(read, rows, tf.TensorSpec([], tf.float32), masks)
         self._evaluate = support.compiled(self._evaluate_batch, [read, rows])
         self._predict = support.compiled(self._predict_batch, [read])
 
     # -- the step ---------------------------------------------------------------------------------
 
-    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+    def _arguments(self, rows: Rows, step: int) -> tuple[Any, ...]:
         batch, y = self._batch(rows, step)
-        self.rate = self.rate_at(step)
-        with tf.device(self.device):
-            masks = self._masks(step, len(y))
-            self._train(Read.of(batch), y, np.float32(self.rate), masks)
+        return Read.of(batch), y, np.float32(self.rate), self._masks(step, len(y))
 
     def _step(self, read: Read, y: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
         trained = list(self._trained().values())
@@ -68,7 +66,7 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
             loss = self._loss(logits, y, self.model.label_smoothing)
         self._learn("", loss, tape.gradient(loss, trained), rate)
         n = tf.cast(tf.size(y), tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
+        self._add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
 
     # -- the network ------------------------------------------------------------------------------
 

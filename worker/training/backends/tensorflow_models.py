@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -20,8 +21,8 @@ _NAMES = {
 }  # fmt: skip
 
 
-def built(network: Callable[[], object], seed: int, precision: str) -> Any:
-    """Return the model that `network` builds, with names and initial values that depend on the seed only.
+def built(network: Callable[[], object], seed: int, precision: str, placement: AbstractContextManager[Any]) -> Any:
+    """Return the model that `network` builds in a placement, with names and initial values by the seed only.
 
     Raises TypeError if it is no model or not built, RuntimeError if Keras has another backend.
     """
@@ -32,7 +33,8 @@ def built(network: Callable[[], object], seed: int, precision: str) -> Any:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
-        model = network()
+        with placement:  # not around the session that is cleared: a strategy's scope belongs to it
+            model = network()
     finally:
         keras.config.set_dtype_policy(policy)
     if not isinstance(model, keras.Model) or not model.built:

@@ -26,8 +26,8 @@ Tensor = Any
 # -- the machine ----------------------------------------------------------------------------------
 
 
-def use_threads(threads: int | None) -> None:
-    """Set the number of CPU threads, which is part of a run's identity.
+def use_threads(threads: int | None, replicas: int = 1) -> None:
+    """Set the number of CPU threads of each replica, which is part of a run's identity.
 
     TensorFlow accepts it only before its first operation. Raises UnsupportedJob if it is too late.
     """
@@ -35,7 +35,7 @@ def use_threads(threads: int | None) -> None:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(replicas)
     except RuntimeError as error:
         raise UnsupportedJob(f"this process already runs TensorFlow with other than {threads} threads") from error
 

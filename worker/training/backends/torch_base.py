@@ -117,7 +117,8 @@ class TorchLearner(BaseLearner):
         self.load_weights(strip_prefix(state.arrays, "weights/"))
         for part, optimizer in self.optimizers.items():
             support.load_slots(optimizer, self._trained(part), strip_prefix(state.arrays, "optimizer/"))
-        self.totals.copy_(torch.from_numpy(np.array(torch_gang.own_part(self.gang, state.arrays))))
+        own = gang.own_totals(state.arrays, self.gang.size, self.gang.rank)
+        self.totals.copy_(torch.from_numpy(np.array(own)))
         self.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
         self.rate = float(state.facts["rate"])
 

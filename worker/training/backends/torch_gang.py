@@ -6,7 +6,7 @@ Gradients and the loss travel in one message, so all ranks see the same loss and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nightshift.families.learner import Array
 from worker.training.backends import torch_support as support
+from worker.training.gang import Rows, slices, totals_of
 
 T = TypeVar("T")
 
@@ -25,6 +26,9 @@ class TorchGang:
     def __init__(self) -> None:
         self.rank, self.size, self.weight = dist.get_rank(), dist.get_world_size(), 1.0
         self._host = dist.new_group(backend="gloo") if dist.get_backend() != "gloo" else None
+
+    def mine(self, rows: Rows) -> Rows:
+        return slices(rows, self.size)[self.rank]
 
     def agree(self, value: T) -> T:
         box: list[Any] = [value]
@@ -49,22 +53,12 @@ class TorchGang:
         return whole
 
     def parts(self, sums: Tensor) -> dict[str, Array]:
-        """Return all ranks' sums for a checkpoint: the whole, and each rank's own, with which it goes on."""
+        """Return all ranks' sums for a checkpoint."""
         every = [torch.empty_like(sums) for _ in range(self.size)]
         dist.all_gather(every, sums)
-        own = {f"totals/{self.size}.{rank}": support.to_numpy(one) for rank, one in enumerate(every)}
-        return {"totals": support.to_numpy(torch.stack(every).sum(0)), **own}
+        return totals_of(support.to_numpy(torch.stack(every).sum(0)), [support.to_numpy(one) for one in every])
 
 
 def parts(gang: Any, sums: Tensor) -> dict[str, Array]:
     """Return the sums of a learner for a checkpoint."""
     return gang.parts(sums) if isinstance(gang, TorchGang) else {"totals": support.to_numpy(sums)}
-
-
-def own_part(gang: Any, arrays: Mapping[str, Array]) -> Array:
-    """Return the sums with which this rank goes on: its own, or the whole for the leader of another number of ranks."""
-    whole: Array = arrays["totals"]
-    if gang.size == 1:
-        return whole
-    own: Array = arrays.get(f"totals/{gang.size}.{gang.rank}", whole if gang.rank == 0 else whole * 0)
-    return own
