@@ -46,6 +46,8 @@ class Facts:
     ticks: list[Any] = field(repr=False)
     models: list[Any] = field(repr=False)
     devices: list[Any] = field(default_factory=list, repr=False)
+    #: Where runners work: the folder of jobs that the processes see.
+    work: Path = Path("/")
 
     def rows(self, table: str, job_id: str) -> list[Any]:
         return self.of[table].get(job_id, [])
@@ -57,8 +59,9 @@ def assert_sound(engine: Engine, root: Path, accepted: Iterable[str]) -> None:
     assert not found, "\n".join(found)
 
 
-def violations(engine: Engine, root: Path, accepted: Iterable[str]) -> list[str]:
-    facts = look(engine, root, accepted)
+def violations(engine: Engine, root: Path, accepted: Iterable[str], work: Path | None = None) -> list[str]:
+    """`root`: the storage, or a copy of a bucket; `work`: the folder of jobs on the hosts, if it is another."""
+    facts = look(engine, root, accepted, work)
     return [f"{rule.__name__}: {broken}" for rule in RULES for broken in rule(facts)]
 
 
@@ -73,7 +76,7 @@ def evidence(engine: Engine, root: Path, found: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
+def look(engine: Engine, root: Path, accepted: Iterable[str], work: Path | None = None) -> Facts:
     with read(engine) as conn:
         rows = {
             name: list(conn.execute(select(table)))
@@ -86,7 +89,8 @@ def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
             of[name][row.job_id].append(row)
     jobs = {row.id: row for row in rows["jobs"]}
     models, devices = rows["model_versions"], rows["devices"]
-    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], models, devices)
+    work = root / "jobs" if work is None else work
+    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], models, devices, work)
 
 
 # -- the rules: each yields what breaks it ----------------------------------------------------------
@@ -265,9 +269,8 @@ def no_device_is_held_by_two(facts: Facts) -> Iterator[str]:
 
 def no_process_works_for_a_final_job(facts: Facts) -> Iterator[str]:
     """A runner's working directory is its attempt's folder."""
-    folder = facts.root / "jobs"
     give_up = time.monotonic() + GONE_WITHIN
-    while working := list(_working_below(folder)):
+    while working := list(_working_below(facts.work)):
         if time.monotonic() > give_up:
             yield f"still at work: {working}"
             return
