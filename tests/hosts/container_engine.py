@@ -213,6 +213,7 @@ class Network:
         *,
         user: str | None = None,
         disk_bytes: int = 64 << 20,
+        stop_signal: str = "SIGTERM",
         mounts: Mapping[Path, str] | None = None,
     ) -> Host:
         """Start a host. `mounts`: folder of this machine -> where the host sees it, with `:ro` or not."""
@@ -220,7 +221,7 @@ class Network:
         host = Host(self, name, str(next(self._addresses)), f"02:00:00:00:01:{number:02x}")
         arguments = ["run", "--detach", "--init", "--name", host.container, "--hostname", name, "--label"]
         arguments += [f"{LABEL}={os.getpid()}", "--network", self.name, "--ip", host.address, "--mac-address", host.mac]
-        arguments += ["--cap-add", "NET_ADMIN", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]
+        arguments += ["--stop-signal", stop_signal, "--cap-add", "NET_ADMIN", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]
         if not any(place.split(":")[0] == "/data" for place in (mounts or {}).values()):
             arguments += ["--tmpfs", f"/data:rw,size={disk_bytes},mode=1777"]
         for folder, place in {**_machine(), **(mounts or {})}.items():

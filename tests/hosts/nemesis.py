@@ -44,7 +44,7 @@ _SERVERS = ("database", "redis", "bucket")
 
 
 class HostsNemesis(Injector):
-    PAUSE = (1.0, 6.0)
+    PAUSE = (0.5, 4.0)
     IS_AWAY = (EngineError, DatabaseUnavailable)
 
     def __init__(self, site: Site, seed: int) -> None:

@@ -60,7 +60,9 @@ class Site(Stack):
         self.hosts = network.hosts
         network.add("redis", _redis(), {})
         network.add("bucket", _bucket(), {"PYTHONDONTWRITEBYTECODE": "1"}, disk_bytes=256 << 20)
-        network.add("database", _postgres(), {}, user=f"{_NOBODY}:{_NOBODY}", mounts={_owned(folder): "/data"})
+        # SIGTERM would wait for the end of all sessions.
+        user, data = f"{_NOBODY}:{_NOBODY}", {_owned(folder): "/data"}
+        network.add("database", _postgres(), {}, user=user, mounts=data, stop_signal="SIGINT")
         super().__init__(folder, f"postgresql://nightshift@{self._at('database')}:5432/postgres", self._redis_url())
         self._client = boto3.client(
             "s3",

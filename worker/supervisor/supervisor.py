@@ -18,6 +18,7 @@ from shared.events import emit, log_context
 from shared.failpoints import failpoint
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
+from worker.hardware import disk
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
 
@@ -76,6 +77,9 @@ class Supervisor:
         claimed = None
         try:
             failpoint("doorbell.heard")
+            if (free := disk.free_bytes(self._context.settings.storage_root)) < disk.LEAST_FREE_BYTES:
+                emit("worker.disk_full", worker=self._context.name, free_bytes=free)
+                return  # the dispatcher rings again, for this worker or another
             claimed_at = monotonic()
             claimed = self._claim(celery_task_id)
             if claimed is None:
