@@ -234,6 +234,13 @@ class Network:
         self.hosts[name] = host
         return host
 
+    def remove(self, host: Host) -> None:
+        """Take a host away, whatever its state."""
+        if host.frozen:
+            host.thaw()
+        self.engine("rm", "--force", "--volumes", "--time", "0", host.container)
+        del self.hosts[host.name]
+
     def ended(self) -> list[str]:
         """Return the names of hosts that do not run."""
         query = ("ps", "-a", "--filter", f"name={self.name}-", "--format", "{{.Names}} {{.Status}}")
@@ -243,10 +250,8 @@ class Network:
 
     def close(self) -> None:
         """Remove everything, whatever its state."""
-        for host in self.hosts.values():
-            if host.frozen:
-                host.thaw()
-            self.engine("rm", "--force", "--volumes", "--time", "0", host.container)
+        for host in list(self.hosts.values()):
+            self.remove(host)
         self.engine("network", "rm", self.name)
 
 

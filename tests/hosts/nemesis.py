@@ -30,7 +30,7 @@ from tests.faults.oracle import evidence, violations
 from tests.faults.tally import Round, measure
 from tests.hosts.container_engine import MISSING, EngineError, find
 from tests.hosts.load import Load, different_weights
-from tests.hosts.site import LEASE, WORK, WORKERS, Site, open_site, start_all
+from tests.hosts.site import LEASE, WORKERS, Site, open_site, start_all
 from tests.support.stack import eventually
 
 #: From the last fault until everything must be final (seconds).
@@ -277,7 +277,7 @@ def run(site: Site, seed: int, faults: int, minutes: float) -> Round:
     except AssertionError as late:
         round_.violations.append(str(late))
     root = site.copy_of_bucket()
-    round_.violations += [*violations(site.engine, root, load.accepted, WORK), *load.wrong, *nemesis.deserters]
+    round_.violations += [*violations(site.engine, root, load.accepted, site.work), *load.wrong, *nemesis.deserters]
     round_.violations += [*blamed(site), *different_weights(site)]
     if round_.violations:
         (site.folder / "evidence.txt").write_text(evidence(site.engine, root, round_.violations))

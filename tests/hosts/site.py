@@ -43,8 +43,6 @@ SETTINGS = {
     "stop_grace_seconds": 2,
 }
 WORKERS = ("worker1", "worker2", "worker3")
-#: Where runners of jobs work on a worker's host.
-WORK = Path("/data/storage-cache/jobs")
 #: A user that PostgreSQL accepts.
 _NOBODY = 65534
 #: Of the bucket.
@@ -83,16 +81,26 @@ class Site(Stack):
         return f"http://{self._at('bucket')}:5000"
 
     @property
+    def _data(self) -> Path:
+        """Return the data folder of every host; its name tells this site's processes from those of others."""
+        return Path("/data", self.network.name)
+
+    @property
+    def work(self) -> Path:
+        """Return where runners of jobs work on a worker's host."""
+        return self._data / "storage-cache" / "jobs"
+
+    @property
     def url(self) -> str:
         return f"http://{self._at('api')}:8000"
 
     # -- start ----------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Create the bucket and the tables of the present code."""
+    def prepare(self, schema: str = "head") -> None:
+        """Create the bucket and the tables."""
         eventually("the bucket is created", self._created)
         eventually("PostgreSQL answers", self.database_answers)
-        upgrade(self.database_url)
+        upgrade(self.database_url, schema)
 
     def _created(self) -> bool:
         try:
@@ -124,16 +132,17 @@ class Site(Stack):
     ) -> Host:
         """Start a host that runs a module of a checkout of this project."""
         environment = self.environment(
-            data_dir="/data",
+            data_dir=self._data,
             host_name=name,
             storage_url=f"s3://site/{_PREFIX.rstrip('/')}",
             storage_endpoint_url=self._endpoint(),
-            kinds="hosts",
             **SETTINGS,
             **settings,
         )
-        environment |= {**CREDENTIALS, **self.clocks.environment(name), **_PYTHON}
-        environment["PYTHONPATH"] = pythonpath("hosts").replace(str(ROOT), str(code))
+        environment |= {**CREDENTIALS, **_PYTHON}
+        if code == ROOT:
+            environment |= self.clocks.environment(name)
+        environment["PYTHONPATH"] = pythonpath("hosts" if code == ROOT else "probe").replace(str(ROOT), str(code))
         environment["PATH"] = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         mounts = {self.clocks.folder: "/clocks:ro"} | ({} if code == ROOT else {code: f"{code}:ro"})
         command = (sys.executable, "-m", module, *arguments)
@@ -234,11 +243,12 @@ def _owned(folder: Path) -> Path:
 
 
 @contextmanager
-def open_site(engine: ContainerEngine, folder: Path) -> Iterator[Site]:
+def open_site(engine: ContainerEngine, folder: Path, schema: str = "head") -> Iterator[Site]:
+    """Yield a site with a database of a schema, a bucket and Redis; keep all logs in the folder."""
     with open_network(engine) as network:
         site = Site(network, folder)
         try:
-            site.prepare()
+            site.prepare(schema)
             yield site
         finally:
             site.keep_logs()

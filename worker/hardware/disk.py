@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-#: A worker with less free space claims no jobs (bytes). Too low: it claims jobs that fail at their first file. Too high:
-#: a small disk is not used.
+#: A worker with less free space claims no jobs (bytes). Too low: it claims jobs that fail at their first file.
+#: Too high: a small disk is not used.
 LEAST_FREE_BYTES = 10_000_000
 
 

@@ -22,9 +22,9 @@ SUSPICIOUS = CRASH_OUTCOMES - {AttemptOutcome.LOST} | {AttemptOutcome.JOB_ERROR}
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
     """Return whether loading a checkpoint may have caused this ending.
 
-    A device that failed and a full disk have reasons of their own. An unexplained SIGKILL (the supervisor's and the out-of-memory killer's
-    are other outcomes or have an error type) came from outside, as did the end of a whole forkserver. Such deaths count
-    as crashes of the job, but not against a checkpoint.
+    A device that failed and a full disk have reasons of their own. An unexplained SIGKILL (the supervisor's and the
+    out-of-memory killer's are other outcomes or have an error type) came from outside, as did the end of a whole
+    forkserver. Such deaths count as crashes of the job, but not against a checkpoint.
     """
     if outcome not in SUSPICIOUS or (error or {}).get("type") in (DeviceFailed.type, DiskFull.type):
         return False
