@@ -217,8 +217,8 @@ class Network:
         mounts: Mapping[Path, str] | None = None,
     ) -> Host:
         """Start a host. `mounts`: folder of this machine -> where the host sees it, with `:ro` or not."""
-        number = len(self.hosts) + 10
-        host = Host(self, name, str(next(self._addresses)), f"02:00:00:00:01:{number:02x}")
+        address = next(self._addresses)
+        host = Host(self, name, str(address), f"02:00:00:00:01:{address.packed[-1]:02x}")
         arguments = ["run", "--detach", "--init", "--name", host.container, "--hostname", name, "--label"]
         arguments += [f"{LABEL}={os.getpid()}", "--network", self.name, "--ip", host.address, "--mac-address", host.mac]
         arguments += ["--stop-signal", stop_signal, "--cap-add", "NET_ADMIN", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]

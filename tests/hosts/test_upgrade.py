@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,15 +90,23 @@ def test_a_rolling_upgrade_loses_nothing(containers: ContainerEngine, folder: Pa
         for name in WORKERS:
             site.start_worker(name, old)
         site.wait_for_workers(*WORKERS)
-        running = Upgrade(site)
-        running.wait_for_jobs(*WORKERS)
-        upgrade(site.database_url)
-        running.wait_for_jobs(*WORKERS)
-        for name in ("worker3", "beat", "api", "worker1", "worker2"):
-            _replace(site, name)
-            if name.startswith("worker"):
+        with _jobs(site) as running:
+            running.wait_for_jobs(*WORKERS)
+            upgrade(site.database_url)
+            running.wait_for_jobs(*WORKERS)
+            for name in ("worker3", "beat", "api", "worker1", "worker2"):
+                _replace(site, name)
                 running.wait_for_jobs(*WORKERS)
-        assert running.end() == []
+            assert running.end() == []
+
+
+@contextmanager
+def _jobs(site: Site) -> Iterator[Upgrade]:
+    running = Upgrade(site)
+    try:
+        yield running
+    finally:
+        running.load.stop()
 
 
 def _replace(site: Site, name: str) -> None:
