@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +189,15 @@ class Site(Stack):
     # -- what is left ------------------------------------------------------------------------------------
 
     def copy_of_bucket(self) -> Path:
-        """Copy all objects into a folder, where the oracle reads them."""
+        """Copy all objects into a folder, where the oracle reads them. Maintenance may delete some meanwhile."""
         root = self.folder / "bucket"
         shutil.rmtree(root, ignore_errors=True)
         for page in self._client.get_paginator("list_objects_v2").paginate(Bucket="site", Prefix=_PREFIX):
             for item in page.get("Contents", []):
                 path = root / str(item["Key"]).removeprefix(_PREFIX)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._client.download_file("site", item["Key"], str(path))
+                with suppress(self._client.exceptions.NoSuchKey):
+                    path.write_bytes(self._client.get_object(Bucket="site", Key=item["Key"])["Body"].read())
         return root
 
     def keep_logs(self) -> None:
