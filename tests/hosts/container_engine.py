@@ -27,7 +27,7 @@ from tests.support.paths import ROOT
 
 #: Label of all that this suite makes; its value is the process that made it.
 LABEL = "nightshift.hosts"
-IMAGE = "localhost/nightshift-empty:1"
+IMAGE = "localhost/nightshift-empty:2"
 #: Folders of the system that programs need.
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64")
 #: Longest time for one command of the engine (seconds); a stop waits for its host.
@@ -60,12 +60,13 @@ class ContainerEngine:
         return True
 
     def make_image(self) -> None:
-        """Import an image without any file, unless it is there."""
+        """Import an image without any file, unless it is there. A mount has the mode of the folder below it."""
         if IMAGE in self("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
             return
         empty = io.BytesIO()
         with tarfile.open(fileobj=empty, mode="w") as archive:
-            archive.addfile(_folder("data"))
+            for name in ("data", "tmp"):
+                archive.addfile(_folder(name))
         self("import", "-", IMAGE, given=empty.getvalue())
 
     def remove_leftovers(self) -> None:
@@ -88,7 +89,7 @@ _LABEL = {
 
 def _folder(name: str) -> tarfile.TarInfo:
     found = tarfile.TarInfo(name)
-    found.type, found.mode = tarfile.DIRTYPE, 0o777
+    found.type, found.mode = tarfile.DIRTYPE, 0o1777
     return found
 
 
@@ -224,7 +225,7 @@ class Network:
         arguments += ["--stop-signal", stop_signal, "--cap-add", "NET_ADMIN", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]
         if not any(place.split(":")[0] == "/data" for place in (mounts or {}).values()):
             arguments += ["--tmpfs", f"/data:rw,size={disk_bytes},mode=1777"]
-        for folder, place in {**_machine(), **(mounts or {})}.items():
+        for folder, place in {**machine(), **(mounts or {})}.items():
             arguments += ["--volume", f"{folder}:{place}"]
         for key, value in environment.items():
             arguments += ["--env", f"{key}={value}"]
@@ -258,7 +259,7 @@ class Network:
 _numbers = itertools.count(1)
 
 
-def _machine() -> dict[Path, str]:
+def machine() -> dict[Path, str]:
     """Return the folders of this machine that all hosts see."""
     wanted = [Path(name) for name in _SYSTEM] + [Path(sys.base_prefix), ROOT]
     if not Path(sys.prefix).is_relative_to(ROOT):
