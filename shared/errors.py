@@ -131,6 +131,13 @@ class DeviceFailed(JobError):
     retryable = True
 
 
+class DiskFull(JobError):
+    """The disk of the worker's host is full. The job goes to another host, or waits until there is room."""
+
+    type = "disk_full"
+    retryable = True
+
+
 class UnsupportedJob(JobError):
     """The worker cannot run the spec (framework not installed, family unknown)."""
 

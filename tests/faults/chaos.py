@@ -99,7 +99,7 @@ def report(found: Sequence[Round], command: str) -> str:
             "left"
             " out.",
             "",
-            *_recovery(found),
+            *recovery(found),
             "",
             "## Rounds",
             "",
@@ -141,7 +141,7 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
 
 
-def _recovery(found: Sequence[Round]) -> Iterator[str]:
+def recovery(found: Sequence[Round]) -> Iterator[str]:
     yield from ("| fault | times | measured | p50 s | p95 s | max s |", "|---|---|---|---|---|---|")
     took: dict[str, list[float]] = defaultdict(list)
     times = Counter[str]()

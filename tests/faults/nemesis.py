@@ -16,9 +16,8 @@ import signal
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -26,10 +25,10 @@ import psutil
 import redis
 
 from shared.celery_app import ATTEMPT_QUEUES
-from shared.errors import DatabaseUnavailable
 from tests.faults.feeder import Feeder
+from tests.faults.injector import Hit, Injector
 from tests.faults.oracle import evidence, violations
-from tests.faults.tally import Injected, Round, measure
+from tests.faults.tally import Round, measure
 from tests.support import databases
 from tests.support.databases import OwnPostgres, own_postgres, terminate_sessions
 from tests.support.redis import RedisServer, running_redis
@@ -43,21 +42,14 @@ SETTINGS = {
     "relay_seconds": 0.02,
     "stop_grace_seconds": 2,
 }
-#: Between two faults (seconds).
-PAUSE = (0.1, 0.7)
 #: From the last fault until everything must be final (seconds).
 CALM = 300.0
 
 
-class Nemesis:
+class Nemesis(Injector):
     def __init__(self, stack: Stack, server: RedisServer, postgres: OwnPostgres | None, seed: int) -> None:
+        super().__init__(seed)
         self.stack, self.server, self.postgres = stack, server, postgres
-        self.chance = random.Random(seed)
-        self.injected: list[Injected] = []
-        self.kills = 0
-        self.deserters: list[str] = []
-        self._busy: set[str] = set()  # what is being made good again
-        self._repairs: list[threading.Thread] = []
         stack.api()
         self.parts: dict[str, Process] = {"api": stack.processes[-1]}
         self.parts["beat0"] = stack.start("beat0", "worker.beat")
@@ -65,30 +57,14 @@ class Nemesis:
         for index in range(2):
             self.parts[f"cpu{index}"] = stack.worker(index)
 
-    # -- the course of events -------------------------------------------------------------------------
-
-    def run(self, faults: int, minutes: float) -> None:
-        give_up = time.monotonic() + 60 * minutes
-        names, weights = zip(*self._menu().items(), strict=True)
-        while len(self.injected) < faults and time.monotonic() < give_up:
-            time.sleep(self.chance.uniform(*PAUSE))
-            self._count_deserters()
-            kind = self.chance.choices(names, weights)[0]
-            with suppress(psutil.Error, DatabaseUnavailable, redis.RedisError):
-                getattr(self, kind)()
-
     def calm(self) -> None:
-        """Make everything good again."""
-        for repair in self._repairs:
-            repair.join()
+        super().calm()
         if self.postgres is not None:
             self.postgres.start()
-        self._count_deserters()
         for name in self.parts:
             self._revive(name)
 
     def _menu(self) -> dict[str, int]:
-        """fault -> weight."""
         menu = {
             "runner_killed": 40, "runner_frozen": 2, "worker_killed": 6, "worker_frozen": 3, "worker_drained": 2,
             "forkserver_killed": 3, "maintenance_killed": 3, "maintenance_frozen": 1, "api_killed": 3,
@@ -97,7 +73,6 @@ class Nemesis:
         return menu | ({"sqlite_held": 1} if self.postgres is None else {"postgres_crashed": 1, "sessions_ended": 2})
 
     def _count_deserters(self) -> None:
-        """A process that this module did not end must live; one that ended by itself is a violation."""
         for name, process in self.parts.items():
             if name not in self._busy and not process.alive():
                 self.deserters.append(f"{name} ended by itself with {process.popen.returncode} (see {process.log})")
@@ -106,26 +81,6 @@ class Nemesis:
     def _revive(self, name: str) -> None:
         if not self.parts[name].alive():
             self.parts[name] = self.parts[name].again()
-
-    def _note(self, kind: str, lasts: float = 0.0, hit: tuple[str, int, int] | None = None) -> None:
-        now = time.time()
-        job_id, fence, step = hit or (None, None, 0)
-        self.injected.append(Injected(kind, now, now + lasts, job_id, fence, step))
-
-    def _later(self, name: str, seconds: float, repair: Callable[[], object]) -> None:
-        """Nothing else is done to `name` meanwhile."""
-
-        def act() -> None:
-            time.sleep(seconds)
-            try:
-                repair()
-            finally:
-                self._busy.discard(name)
-
-        self._busy.add(name)
-        thread = threading.Thread(target=act, daemon=True)
-        self._repairs.append(thread)
-        thread.start()
 
     def _pick(self, prefix: str) -> str | None:
         free = [name for name, part in self.parts.items() if name.startswith(prefix) and name not in self._busy]
@@ -136,7 +91,7 @@ class Nemesis:
     def _runners(self, worker: str) -> list[psutil.Process]:
         return [psutil.Process(pid) for pid in self.stack.runner_pids(self.parts[worker])]
 
-    def _hit(self, worker: str) -> tuple[str, int, int] | None:
+    def _hit(self, worker: str) -> Hit | None:
         """(job, fence, its step) of the attempt at work there: its runner works in its folder."""
         for runner in self._runners(worker):
             folder = Path(runner.cwd())
@@ -145,7 +100,7 @@ class Nemesis:
                 return job_id, int(folder.name), (self.stack.job(job_id).progress or {}).get("step", 0)
         return None
 
-    def _at_work(self) -> tuple[str | None, tuple[str, int, int] | None]:
+    def _at_work(self) -> tuple[str | None, Hit | None]:
         """A worker with a runner, if there is one within a moment."""
         give_up = time.monotonic() + LEASE
         while time.monotonic() < give_up:
@@ -220,7 +175,7 @@ class Nemesis:
         if name is not None:
             self._freeze(name, "maintenance_frozen", self.chance.uniform(0.1, 2 * LEASE), None)
 
-    def _freeze(self, name: str, kind: str, lasts: float, hit: tuple[str, int, int] | None) -> None:
+    def _freeze(self, name: str, kind: str, lasts: float, hit: Hit | None) -> None:
         process = psutil.Process(self.parts[name].pid)
         process.suspend()
         self._note(kind, lasts, hit if lasts > LEASE else None)
@@ -355,7 +310,7 @@ def run(seed: int, faults: int, database: str, minutes: float, folder: Path) -> 
 def blamed(stack: Stack) -> Iterator[str]:
     """A fault of the stack that was taken for the job's own error. (`max_retries` is 0, so it also failed the job.)"""
     for job_id in stack.all_ids():
-        probe = stack.job(job_id).spec["tags"]["probe"]
+        probe = stack.job(job_id).spec["tags"].get("probe", "train")
         for attempt in stack.attempts(job_id):
             if probe == "train" and attempt.outcome in ("job_error", "stalled", "timed_out", "out_of_memory"):
                 yield f"{job_id}: attempt {attempt.fence} ended as {attempt.outcome}: {attempt.error}"

@@ -49,6 +49,8 @@ class Facts:
     devices: list[Any] = field(default_factory=list, repr=False)
     sweeps: list[Any] = field(default_factory=list, repr=False)
     trials: list[Any] = field(default_factory=list, repr=False)
+    #: Where runners work: the folder of jobs that the processes see.
+    work: Path = Path("/")
 
     def rows(self, table: str, job_id: str) -> list[Any]:
         return self.of[table].get(job_id, [])
@@ -60,8 +62,9 @@ def assert_sound(engine: Engine, root: Path, accepted: Iterable[str]) -> None:
     assert not found, "\n".join(found)
 
 
-def violations(engine: Engine, root: Path, accepted: Iterable[str]) -> list[str]:
-    facts = look(engine, root, accepted)
+def violations(engine: Engine, root: Path, accepted: Iterable[str], work: Path | None = None) -> list[str]:
+    """`root`: the storage, or a copy of a bucket; `work`: the folder of jobs on the hosts, if it is another."""
+    facts = look(engine, root, accepted, work)
     return [f"{rule.__name__}: {broken}" for rule in RULES for broken in rule(facts)]
 
 
@@ -76,7 +79,7 @@ def evidence(engine: Engine, root: Path, found: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
+def look(engine: Engine, root: Path, accepted: Iterable[str], work: Path | None = None) -> Facts:
     with read(engine) as conn:
         rows = {
             name: list(conn.execute(select(table)))
@@ -89,7 +92,8 @@ def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
             of[name][row.job_id].append(row)
     jobs = {row.id: row for row in rows["jobs"]}
     others = (rows[name] for name in ("schedule_ticks", "model_versions", "devices", "sweeps", "sweep_trials"))
-    return Facts(root, frozenset(accepted), jobs, of, *others)
+    work = root / "jobs" if work is None else work
+    return Facts(root, frozenset(accepted), jobs, of, *others, work)
 
 
 # -- the rules: each yields what breaks it ----------------------------------------------------------
@@ -301,9 +305,8 @@ def no_device_is_held_by_two(facts: Facts) -> Iterator[str]:
 
 def no_process_works_for_a_final_job(facts: Facts) -> Iterator[str]:
     """A runner's working directory is its attempt's folder."""
-    folder = facts.root / "jobs"
     give_up = time.monotonic() + GONE_WITHIN
-    while working := list(_working_below(folder)):
+    while working := list(_working_below(facts.work)):
         if time.monotonic() > give_up:
             yield f"still at work: {working}"
             return

@@ -97,6 +97,14 @@ def test_every_ending_is_typed_and_no_worker_ends(
     stack.finished(job_id)
 
 
+def test_a_full_disk_uses_up_no_retry(stack: Stack, worker: Process) -> None:
+    """Another host may have room, or this one a moment later."""
+    job_id = stack.submit("full_disk", max_retries=0)
+    assert stack.finished(job_id).state == "succeeded"
+    first, second = stack.attempts(job_id)
+    assert (first.outcome, first.error["type"], second.outcome) == ("crashed", "disk_full", "succeeded")
+
+
 def test_a_poison_job_fails_after_three_crashes_with_evidence(stack: Stack, worker: Process) -> None:
     job_id = stack.submit("segfault", max_retries=100)
     eventually("the second crash", lambda: stack.outcomes(job_id)[:2] == ["crashed", "crashed"])

@@ -27,7 +27,7 @@ from worker.supervisor.secrets import VARIABLE
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
 #: A name in the settings' form that is none: the switch of the test suite.
-SWITCHES = {"NIGHTSHIFT_FAILPOINT"}
+SWITCHES = {"NIGHTSHIFT_FAILPOINT", "NIGHTSHIFT_ENGINE"}
 
 
 def code(text: str) -> list[str]:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import itertools
 import json
@@ -318,10 +319,17 @@ def _fault(assignment: Assignment) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
+def _full_disk(assignment: Assignment) -> None:
+    """Fail as the first attempt of a job on a host whose disk is full."""
+    if assignment.fence == 1:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 ENDINGS: dict[str, Callable[[Any, Any], None]] = {
     "typed": _raise(lambda: BadData("row 7 is empty")),
     "not_finite": _raise(lambda: NonFiniteLoss(3, float("inf"))),
     "device_fault": lambda assignment, _: _fault(assignment),
+    "full_disk": lambda assignment, _: _full_disk(assignment),
     "device_abort": lambda assignment, _: os.abort() if assignment.fence == 1 else None,
     "untyped": _raise(lambda: ZeroDivisionError("division by zero")),
     "unpicklable": _raise(Unpicklable),

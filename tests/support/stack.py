@@ -191,6 +191,11 @@ class Stack:
     def _api_port(self) -> int:
         return free_port()
 
+    @property
+    def url(self) -> str:
+        """Return the URL of the API."""
+        return f"http://127.0.0.1:{self._api_port}"
+
     @cached_property
     def _api_key(self) -> str:
         with write(self.engine) as conn:
@@ -198,7 +203,7 @@ class Stack:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._api_port}/healthz", timeout=CAP).status_code == 200
+            return httpx.get(f"{self.url}/healthz", timeout=CAP).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -222,8 +227,8 @@ class Stack:
         self, path: str, timeout: float = CAP, headers: dict[str, str] | None = None, **more: Any
     ) -> httpx.Response:
         """Send a POST. Raises httpx.TransportError if the API is down."""
-        url, key = f"http://127.0.0.1:{self._api_port}{path}", {"Authorization": f"Bearer {self._api_key}"}
-        return httpx.post(url, headers={**key, **(headers or {})}, timeout=timeout, **more)
+        key = {"Authorization": f"Bearer {self._api_key}"}
+        return httpx.post(f"{self.url}{path}", headers={**key, **(headers or {})}, timeout=timeout, **more)
 
     def start(self, name: str, *arguments: str, **settings: object) -> Process:
         process = Process(self, name, *arguments, **settings)

@@ -6,11 +6,12 @@ the process too, but it is the program's own.
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterable, Iterator
 
 from nightshift.errors import RequestError
-from shared.errors import DeviceFailed, DeviceOutOfMemory, JobError, OutOfMemory, UnexpectedError
+from shared.errors import DeviceFailed, DeviceOutOfMemory, DiskFull, JobError, OutOfMemory, UnexpectedError
 from worker.hardware.gpu_context import broken_because
 from worker.runners.messages import Failed
 from worker.runners.redaction import hide
@@ -49,6 +50,8 @@ _FAULT_WORDS = (
     *("system not yet initialized", "cuda_error_system_not_ready", "cuda_error_contained"),
     *("no kernel image is available", "driver version is insufficient"),
 )
+#: Errors of the system for a disk or a quota without room.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ASSERTION = ("device-side assert", "cuda_error_assert")
 
 
@@ -76,6 +79,8 @@ def _classify(error: BaseException) -> tuple[str, bool]:
         return error.type, error.retryable
     if isinstance(error, RequestError):
         return error.slug.replace("-", "_"), False
+    if any(isinstance(one, OSError) and one.errno in _DISK_FULL for one in _chain(error)):
+        return DiskFull.type, DiskFull.retryable
     if (memory := _out_of_memory(error)) is not None:
         return memory.type, memory.retryable
     return UnexpectedError.type, UnexpectedError.retryable

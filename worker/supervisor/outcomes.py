@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import DeviceFailed, DeviceOutOfMemory, NonFiniteLoss, OutOfMemory
+from shared.errors import DeviceFailed, DeviceOutOfMemory, DiskFull, NonFiniteLoss, OutOfMemory
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import Ending
 from worker.runners.forkserver_client import Exit
@@ -126,7 +126,8 @@ def _killed(kill_reason: KillReason, detail: str) -> Fail:
 def failed(frame: Failed) -> Fail:
     """Return the verdict of a typed error, raised in the runner or before it started.
 
-    A device fault counts as a crash of the job until the device is found to be at fault (`blame_device`).
+    A device fault counts as a crash of the job until the device is found to be at fault (`blame_device`). A full disk
+    counts as one too, and so uses up no retry: the job may have filled it, or something else on its host.
     """
     outcome = _TYPED_OUTCOMES.get(frame.error_type, AttemptOutcome.JOB_ERROR)
     return Fail(outcome, error(frame.error_type, frame.message, retryable=frame.retryable))
@@ -136,6 +137,7 @@ _TYPED_OUTCOMES = {
     OutOfMemory.type: AttemptOutcome.OUT_OF_MEMORY,
     DeviceOutOfMemory.type: AttemptOutcome.OUT_OF_MEMORY,
     DeviceFailed.type: AttemptOutcome.CRASHED,
+    DiskFull.type: AttemptOutcome.CRASHED,
 }
 
 

@@ -19,6 +19,7 @@ from shared.failpoints import failpoint
 from shared.fleet import ledger
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
+from worker.hardware import disk
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
 
@@ -83,6 +84,9 @@ class Supervisor:
         claimed = None
         try:
             failpoint("doorbell.heard")
+            if (free := disk.free_bytes(self._context.settings.storage_root)) < disk.LEAST_FREE_BYTES:
+                emit("worker.disk_full", worker=self._context.name, free_bytes=free)
+                return  # the dispatcher rings again, for this worker or another
             claimed_at, claimed = monotonic(), self._claim(celery_task_id)
             while claimed is None and self._awaits_lent_device():
                 claimed_at, claimed = monotonic(), self._claim(celery_task_id)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, job_events, jobs
-from shared.errors import DeviceFailed
+from shared.errors import DeviceFailed, DiskFull
 from shared.events import emit
 from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome
 from shared.jobs.transitions.values import Ending, Lease
@@ -22,11 +22,11 @@ SUSPICIOUS = CRASH_OUTCOMES - {AttemptOutcome.LOST} | {AttemptOutcome.JOB_ERROR}
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
     """Return whether loading a checkpoint may have caused this ending.
 
-    A device that failed has reasons of its own. An unexplained SIGKILL (the supervisor's and the out-of-memory killer's
-    are other outcomes or have an error type) came from outside, as did the end of a whole forkserver. Such deaths count
-    as crashes of the job, but not against a checkpoint.
+    A device that failed and a full disk have reasons of their own. An unexplained SIGKILL (the supervisor's and the
+    out-of-memory killer's are other outcomes or have an error type) came from outside, as did the end of a whole
+    forkserver. Such deaths count as crashes of the job, but not against a checkpoint.
     """
-    if outcome not in SUSPICIOUS or (error or {}).get("type") == DeviceFailed.type:
+    if outcome not in SUSPICIOUS or (error or {}).get("type") in (DeviceFailed.type, DiskFull.type):
         return False
     unexplained = outcome is AttemptOutcome.CRASHED and (error or {}).get("type") == AttemptOutcome.CRASHED.value
     from_outside = ending.exit_code is None and ending.signal in (None, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +119,12 @@ def test_a_broken_context_is_found_whatever_the_error_says(
 def test_a_typed_error_is_not_taken_for_a_fault_by_its_words() -> None:
     error = BadData("row 7 holds the text 'unspecified launch failure'")
     assert failure(error, device="gpu", framework="torch").error_type == "bad_data"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_the_jobs_own_error(number: int) -> None:
+    assert failure(caused(OSError(number, "No space left on device"))).error_type == "disk_full"
+    assert failure(OSError(errno.EACCES, "Permission denied")).error_type == "unexpected_error"
 
 
 def test_an_assertion_in_a_kernel_is_the_programs_own() -> None:

@@ -1,4 +1,4 @@
-"""A worker whose device is lost, or which drains, before a runner has started; in this process and without Celery."""
+"""A worker that leaves its device, drains or has no room, before a runner has started; in this process, no Celery."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shared.db.schema import attempts, jobs
 from shared.jobs.states import AttemptOutcome
 from shared.settings import Settings
 from tests.support.factories import submit_job
+from worker.hardware import disk
 from worker.hardware.devices import Device
 from worker.runners.messages import Assignment
 from worker.runners.runner_pool import RunnerPool
@@ -67,6 +68,19 @@ def test_a_doorbell_that_a_leaving_worker_has_heard_is_rung_again(
     assert rung == [("auto", job_id)]
     with read(sqlite_engine) as conn:
         assert conn.execute(select(jobs.c.state)).scalar_one() == "queued"
+
+
+def test_a_worker_whose_disk_is_full_leaves_jobs_to_others(
+    sqlite_engine: Engine, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: asked.append(folder) or 0)
+    submit_job(sqlite_engine)
+    supervisor.run_one(None)
+    assert asked == [tmp_path / "storage"]
+    with read(sqlite_engine) as conn:
+        assert conn.execute(select(jobs.c.state)).scalar_one() == "queued"
+        assert conn.execute(select(attempts)).all() == []
 
 
 def test_a_job_whose_device_is_lost_while_its_inputs_are_fetched_is_not_charged(

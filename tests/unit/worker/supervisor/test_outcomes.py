@@ -28,6 +28,7 @@ FAILED = Failed(error_type="bad_data", message="row 7", retryable=False)
 OOM = Failed(error_type="out_of_memory", message="no", retryable=True)
 GPU_OOM = OOM.model_copy(update={"error_type": "device_out_of_memory"})
 GPU_FAULT = OOM.model_copy(update={"error_type": "device_failed"})
+DISK_FULL = OOM.model_copy(update={"error_type": "disk_full"})
 CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.SIGKILL, peak_memory_bytes=10_000_000)
 
 
@@ -63,6 +64,7 @@ def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
         (RunnerExit(CLEAN, OOM), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (RunnerExit(CLEAN, GPU_OOM), Out.OUT_OF_MEMORY, "device_out_of_memory", True),
         (RunnerExit(CLEAN, GPU_FAULT), Out.CRASHED, "device_failed", True),
+        (RunnerExit(CLEAN, DISK_FULL), Out.CRASHED, "disk_full", True),
         (RunnerExit(KILLED), Out.CRASHED, "crashed", True),
         (RunnerExit(KILLED, oom_killed=True), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (RunnerExit(Exit(signal=6), tail="terminate: std::bad_alloc"), Out.OUT_OF_MEMORY, "out_of_memory", True),

@@ -85,12 +85,15 @@ def test_one_kill_from_outside_among_two_proves_nothing(
     assert end(sqlite_engine, again, CRASHED, endings[1])[1] == [10, 5]
 
 
-def test_a_device_that_failed_says_nothing_about_a_checkpoint(sqlite_engine: Engine, lease: Lease) -> None:
-    """The device works in a fresh process, so it counts as a crash of the job, and not against what it loaded."""
+@pytest.mark.parametrize("reason", ["device_failed", "disk_full"])
+def test_a_device_that_failed_or_a_full_disk_says_nothing_about_a_checkpoint(
+    sqlite_engine: Engine, lease: Lease, reason: str
+) -> None:
+    """It counts as a crash of the job, and not against what it loaded: the reason may be its host's."""
     clean = Ending(exit_code=0)
-    assert end(sqlite_engine, lease, CRASHED, clean, "device_failed") == (JobState.QUEUED, [10, 5])
+    assert end(sqlite_engine, lease, CRASHED, clean, reason) == (JobState.QUEUED, [10, 5])
     again = next_attempt(sqlite_engine, lease)
-    assert end(sqlite_engine, again, CRASHED, clean, "device_failed") == (JobState.FAILED, [10, 5])
+    assert end(sqlite_engine, again, CRASHED, clean, reason) == (JobState.FAILED, [10, 5])
 
 
 def test_a_device_that_was_left_costs_the_job_nothing(sqlite_engine: Engine, lease: Lease) -> None:
