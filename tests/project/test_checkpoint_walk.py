@@ -143,7 +143,7 @@ class Threads:
 
     def _run(self, sock: socket.socket, handle: Handle) -> None:
         channel = Channel(sock, on_end=lambda: None)
-        assignment = channel.receive_assignment()
+        assignment = channel.receive_assignment(lambda _: None)
         assert assignment is not None
         channel.start()
         try:

@@ -24,13 +24,14 @@ def evaluate(probabilities: Array, labels: Array, classes: list[str]) -> Evaluat
 
     A class without rows has no AUC and is left out of the macro mean.
     """
-    predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(classes)), zero_division=0
-    )
-    # The checks of parameters take most of the time of small curves.
+    predicted, names = probabilities.argmax(axis=1), range(len(classes))
+    # The checks of parameters take most of the time of a small evaluation.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        curves = [_roc(labels == i, probabilities[:, i]) for i in range(len(classes))]
+        precision, recall, f1, support = precision_recall_fscore_support(
+            labels, predicted, labels=names, zero_division=0
+        )
+        counts = confusion_matrix(labels, predicted, labels=names)
+        curves = [_roc(labels == i, probabilities[:, i]) for i in names]
     areas = [curve["auc"] for curve in curves if curve is not None]
     chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
     metrics = {
@@ -51,7 +52,7 @@ def evaluate(probabilities: Array, labels: Array, classes: list[str]) -> Evaluat
         "classes": classes,
         "rows": len(labels),
         "metrics": metrics,
-        "confusion_matrix": confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
+        "confusion_matrix": counts.tolist(),
         "per_class": per_class,
         "roc": curves,
     }
