@@ -353,6 +353,9 @@ def _panel(axis: Any, points: list[Point]) -> None:
     # From a tenth to ten times the values, so that noise does not look like growth.
     values = [point.median for point in points]
     axis.set_ylim(min(values) / 10, max(values) * 10)
+    if first.axis == "workers":
+        axis.minorticks_off()
+        axis.set_xticks(sorted({point.size for point in points}), sorted({str(point.size) for point in points}))
     axis.grid(alpha=0.3)
     axis.legend()
 
