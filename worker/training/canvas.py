@@ -65,7 +65,8 @@ class Canvas:
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self._renderer: Any = RendererAgg(width, height, DPI)
+        make: Any = RendererAgg
+        self._renderer = make(width, height, DPI)
         self._texts: list[_Text] = []
         self.box(0, 0, width, height, fill="white")
 
@@ -121,7 +122,7 @@ class Canvas:
         pen.set_alpha(alpha)
         circle = Line.unit_circle()
         radius = width * DPI / 144
-        shape = Line(circle.vertices * radius, circle.codes)
+        shape = Line(np.asarray(circle.vertices, np.float64) * radius, circle.codes)
         fill = (*to_rgba(color)[:3], alpha)
         self._renderer.draw_markers(pen, shape, _STAY, Line(np.column_stack([xs, ys])), _STAY, fill)
 

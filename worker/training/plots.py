@@ -43,8 +43,9 @@ def shown(name: str) -> str:
 
 def ticks(low: float, high: float, most: int, whole: bool = False) -> Ticks:
     """Return at most about so many round (or whole) numbers from low to high, with their texts."""
-    places = MaxNLocator(max(1, most), steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
-    places = places[places == places.round()] if whole else places
+    locator = MaxNLocator(max(1, most), steps=[1, 2, 2.5, 5, 10], integer=whole)
+    places: list[float] = np.atleast_1d(locator.tick_values(low, high)).tolist()
+    places = [place for place in places if place == round(place)] if whole else places
     formatter = ScalarFormatter(useOffset=False)
     formatter.set_scientific(False)
     formatter.create_dummy_axis()

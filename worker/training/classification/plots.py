@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ def _blues(shares: Array) -> Array:
 
 
 def _write_counts(panel: Panel, counts: Array, shares: Array) -> None:
-    places = panel.across(range(len(counts))), panel.along(range(len(counts)))
+    columns, rows = panel.across(range(len(counts))), panel.along(range(len(counts)))
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[row, column] > 0.55 else INK if row == column else RED
-            at = places[0][column], places[1][row]
-            panel.canvas.text(*at, str(count), TICK, color, across="center", along="middle")
+            x, y = float(columns[column]), float(rows[row])
+            panel.canvas.text(x, y, str(count), TICK, color, across="center", along="middle")
 
 
 def _draw_scale(canvas: Canvas, left: float, bottom: float, height: float) -> None:
@@ -107,9 +108,9 @@ def draw_roc(document: dict[str, Any], path: Path) -> Path:
     left, right = side_by_side(canvas, 2)
     macro = document["metrics"].get("auc_macro_ovr")
     title = f"ROC, one against the rest · macro AUC {macro:.5f}" if macro is not None else "ROC"
-    labels = {"xlabel": "false positive rate", "ylabel": "true positive rate"}
-    whole = Panel(canvas, left, (-0.05, 1.05), (-0.05, 1.05), title=title, **labels)
-    corner = Panel(canvas, right, (-0.002, 0.1), (0.9, 1.002), title="its upper left corner", **labels)
+    make = partial(Panel, canvas, xlabel="false positive rate", ylabel="true positive rate")
+    whole = make(left, (-0.05, 1.05), (-0.05, 1.05), title=title)
+    corner = make(right, (-0.002, 0.1), (0.9, 1.002), title="its upper left corner")
     classes = document["classes"]
     colors = colormaps["tab10" if len(classes) <= 10 else "viridis"]
     entries = []
