@@ -141,6 +141,9 @@ class Threads:
     def idle(self) -> None:
         return None
 
+    def fork_next(self) -> None:
+        return None
+
     def _run(self, sock: socket.socket, handle: Handle) -> None:
         channel = Channel(sock, on_end=lambda: None)
         assignment = channel.receive_assignment(lambda _: None)
