@@ -1,17 +1,20 @@
 """How the time of everything grows: with jobs, metric points, rows of data sets and workers; a table and a plot.
 
     python -m benchmarks.bench_growth [--quick] [--most 1000000] [--database sqlite postgres] [--calls 9]
-        [--only jobs points rows workers] [--plot growth.png]
+        [--only jobs starts points rows workers] [--plot growth.png]
 
 - jobs: a submission and the list by `/v1/jobs`, `/metrics`, the table of jobs, the queue, `why`, a claim; the jobs
   are due and wait for a GPU that no worker has
+- starts: a submission to the API until the first progress of its job is in SQL, with a worker of the probe kind; the
+  other jobs are as above
 - points: writing 1,000 metric points to a job that has so many
 - rows: registering a table of so many rows (CSV); batch inference of so many images with a small CNN in PyTorch, a
   process with its start
 - workers: jobs of the probe kind per second with 1 to 8 workers (`--most` does not matter)
 
-The API and the queries run in this process, without network. A median of some calls, each with its spread; the first
-call, which compiles statements, does not count. `--quick` goes up to 10,000 and two workers.
+The API and the queries run in this process, without network; for starts, the API is a process, too. A median of some
+calls, each with its spread; the first call, which compiles statements, does not count. `--quick` goes up to 10,000 and
+two workers.
 """
 
 from __future__ import annotations
@@ -49,7 +52,13 @@ from tests.support.factories import LEASE_SECONDS, OWNER, make_claimer, running_
 POINTS = 1_000
 #: Probe jobs for each worker.
 PROBES = 10
-AXES = {"jobs": "queued jobs", "points": "points of the job", "rows": "rows", "workers": "workers"}
+AXES = {
+    "jobs": "queued jobs",
+    "starts": "queued jobs",
+    "points": "points of the job",
+    "rows": "rows",
+    "workers": "workers",
+}
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ def calls_of(api: Api, engine: Engine) -> Mapping[str, Callable[[], object]]:
         "claim": lambda: _claim(engine),
         "list": get("/v1/jobs"),
         "list of paused jobs": get("/v1/jobs?state=paused"),
+        "list of a rare kind": get("/v1/jobs?kind=evaluate"),
         "/metrics": get("/metrics"),
         "table of jobs": reading(lambda conn: jobs_table(conn, OWNER, TableQuery())),
         "queue": reading(lambda conn: queued_jobs(conn, OWNER, LEASE_SECONDS)),
@@ -148,6 +158,29 @@ def _claim(engine: Engine) -> None:
             raise Back
     except Back:
         return
+
+
+# -- starts ---------------------------------------------------------------------------------------
+
+
+def by_starts(url: str, redis_url: str, folder: Path, given: argparse.Namespace, database: str) -> Iterator[Point]:
+    """Measure the time from a submission to the first progress of its job."""
+    from tests.support.stack import open_stack
+
+    with open_stack(folder, url, redis_url) as stack:
+        stack.api()
+        stack.beat()
+        stack.worker()
+        for size in sizes(given):
+            grow(stack.engine, size)
+            yield Point("to first progress", "starts", database, size, milliseconds(lambda: _start(stack), given.calls))
+
+
+def _start(stack: Any) -> None:
+    answer = stack.post_job(steps=1)
+    accepted(answer)
+    while not (stack.job(answer.json()["id"]).progress or {}).get("step"):
+        time.sleep(0.002)
 
 
 # -- points ---------------------------------------------------------------------------------------
@@ -269,11 +302,12 @@ def measured(database: str, given: argparse.Namespace) -> Iterator[Point]:
     """Measure everything on one database, each axis on a new one."""
     for axis in given.only:
         with new_database(database) as (url, folder):
-            if axis == "workers":
+            if axis in ("starts", "workers"):
                 from tests.support.redis import running_redis
 
                 with running_redis(folder) as server:
-                    yield from by_workers(url, server.url, folder, given, database)
+                    measure = by_starts if axis == "starts" else by_workers
+                    yield from measure(url, server.url, folder, given, database)
                 continue
             engine = make_engine(url)
             try:
@@ -319,6 +353,9 @@ def _panel(axis: Any, points: list[Point]) -> None:
     # From a tenth to ten times the values, so that noise does not look like growth.
     values = [point.median for point in points]
     axis.set_ylim(min(values) / 10, max(values) * 10)
+    if first.axis == "workers":
+        axis.minorticks_off()
+        axis.set_xticks(sorted({point.size for point in points}), sorted({str(point.size) for point in points}))
     axis.grid(alpha=0.3)
     axis.legend()
 

@@ -55,8 +55,9 @@ class Parts:
     start_epochs: str | None = None
     #: (job_dir, folder, last) -> paths: artifacts of that work.
     collect_epochs: str | None = None
-    #: (model, weights, facts) -> bytes: the network as an ONNX file. Its one input takes the rows of the learner's
-    #: `predict`, its one output is what that returns; `weights` are canonical, `facts` those of `config.json`.
+    #: (model, weights, facts) -> bytes: the network as an ONNX file. In families with the task `predict` its one input
+    #: takes the rows of the learner's `predict`, and its one output is what that returns; `weights` are canonical,
+    #: `facts` those of `config.json`.
     export_onnx: str | None = None
     #: (framework, device, threads): a small run that loads kernels in a spare runner.
     warm_up: str | None = None

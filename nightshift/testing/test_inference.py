@@ -46,6 +46,8 @@ def test_a_killed_inference_leaves_the_bytes_of_one_never_touched(
     documents = [b"the %d cats saw %d dogs\n" % (n % 7, n % 3) * (1 + n % 4) for n in range(120)]
     for number, task in enumerate(case.inference):
         rows = store_documents(tmp_path, documents) if task["task"] == "score" else data_set
+        if engine == "onnxruntime" and task["task"] != "predict":
+            pytest.skip("ONNX Runtime computes no other task than predict")
         spec = spec_of(case, output, {**task, "engine": engine})
         untouched, killed = tmp_path / f"untouched{number}", tmp_path / f"killed{number}"
         if case.attempt(spec, untouched, rows, model=model) != 0:

@@ -40,6 +40,9 @@ class Job(SQLModel, table=True):
         # For `shared.jobs.queries.newest`, and the jobs of all owners, newest first.
         Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at", "id"),
         Index("ix_jobs_created", "created_at", "id", "archived_at"),
+        # For the list of a kind or family of which there are few.
+        Index("ix_jobs_kinds", "owner_id", "kind", "created_at", "id"),
+        Index("ix_jobs_families", "owner_id", "family", "created_at", "id"),
         partial_index(
             "ix_jobs_urgent",
             "rank",

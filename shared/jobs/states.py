@@ -39,6 +39,8 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 #: The phase of a running job whose device is free for the next one: its model is final and evaluated.
 FINISHING = "finishing"
+#: Phase of a runner that has computed all and writes its result: the device is free soon.
+WRITING = "write"
 
 
 class StopRequest(StrEnum):

@@ -245,6 +245,14 @@ class Inference(Spec):
         return self
 
 
+def why_no_onnx_runtime(name: str, task: str) -> str | None:
+    """Return why ONNX Runtime cannot compute a task of a family's models, or None."""
+    if FAMILIES[name].parts.export_onnx is None:
+        return f"{name} has no ONNX network"
+    # The other tasks need a learner's state or its random numbers.
+    return None if task == "predict" else f"ONNX Runtime computes predict, not {task}"
+
+
 def check_inference(name: str, inference: Inference) -> FieldError | None:
     """Return the first error of `inference` for a family, or None."""
     tasks = FAMILIES[name].tasks
@@ -253,9 +261,8 @@ def check_inference(name: str, inference: Inference) -> FieldError | None:
         return FieldError(("inference", "task"), message)
     if inference.task == "generate" and FAMILIES[name].prompted and not inference.prompts:
         return FieldError(("inference", "prompts"), f'{name} continues prompts: give at least one, possibly empty ("")')
-    if inference.engine == "onnxruntime" and FAMILIES[name].parts.export_onnx is None:
-        message = f"{name} has no ONNX network; use auto or framework"
-        return FieldError(("inference", "engine"), message)
+    if inference.engine == "onnxruntime" and (why := why_no_onnx_runtime(name, inference.task)):
+        return FieldError(("inference", "engine"), f"{why}; use auto or framework")
     if inference.prompts and not FAMILIES[name].prompted:
         return FieldError(("inference", "prompts"), f"{name} takes no prompts; use `count` and `seed`")
     return None

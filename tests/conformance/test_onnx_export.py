@@ -10,6 +10,8 @@ import pytest
 
 from nightshift.families.learner import Array
 from tests.support.frameworks import FRAMEWORKS, THREADS, learner
+from worker.families.gan.noise import sample_noise
+from worker.families.gan.weights import to_bytes
 from worker.families.text_classifier.words import WordNumbers
 from worker.onnx_models.export import exported
 from worker.onnx_models.runtime import OnnxNetwork
@@ -149,6 +151,50 @@ def test_a_tagger(framework: str, option: str) -> None:
     affixes = np.random.default_rng(4).integers(0, 500, (*words.shape[:2], features - 1)).astype(np.int32)
     inputs = np.concatenate([words, np.where(words > 0, affixes, 0)], axis=2)
     agrees("tagger", framework, fields, {"tags": ["A", "B", "C"], "vocabulary": 20}, inputs)
+
+
+LANGUAGE: dict[str, dict[str, Any]] = {
+    "one layer": {},
+    "two layers": {"units": [6, 5]},
+    "layer norm": {"normalization": "layer", "units": [6, 4], "dropout": 0.2},
+}
+_PICTURES = {"image_size": [13, 10], "image_channels": 3, "latent": 6, "discriminator_filters": [4]}
+GAN: dict[str, dict[str, Any]] = {
+    "dense": {"generator_dense": [9], "generator_filters": [], "generator_normalization": "none", "output": "sigmoid"},
+    "no hidden layer": {"generator_dense": [], "generator_filters": [], "generator_normalization": "none"},
+    "batch norm": {"generator_dense": [7], "generator_filters": [6, 5], "generator_normalization": "batch"},
+    "layer norm": {"generator_dense": [7], "generator_filters": [6, 5], "generator_normalization": "layer"},
+    "no norm, one channel": {"generator_filters": [5], "generator_normalization": "none", "image_channels": 1},
+    "large kernels": {"generator_filters": [6, 5], "generator_normalization": "batch", "kernel_size": 6},
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("option", LANGUAGE)
+def test_a_language_model(framework: str, option: str) -> None:
+    fields = {"embedding": 8, "units": [6], "window": 9, **LANGUAGE[option]}
+    agrees("gru_lm", framework, fields, {"vocabulary": 20}, np.random.default_rng(3).integers(0, 20, (ROWS, 10)))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("option", GAN)
+def test_a_generator(framework: str, option: str) -> None:
+    fields = {**_PICTURES, **GAN[option]}
+    ours: Any = learner("gan", framework, {}, fields)
+    draw = np.random.default_rng(5)
+    weights = {name: array + draw.normal(0, 0.1, array.shape) for name, array in ours.weights().items()}
+    weights = {
+        name: (np.abs(array) if "running_var" in name else array).astype(np.float32) for name, array in weights.items()
+    }
+    ours.load_weights(weights)
+    network = OnnxNetwork(exported(ours.model, weights, {}), THREADS)
+    found = network.predict(sample_noise(ours.model, 3, 0, ROWS), 4)
+    assert found.shape == (ROWS, *fields["image_size"], fields["image_channels"])
+    wanted = ours.generate(ROWS, 3, 4)
+    differences = np.abs(to_bytes(ours.model, found).astype(int) - wanted)
+    assert differences.max() <= 1, "rounding to bytes"
+    assert (differences > 0).mean() < 0.01
+    assert np.ptp(wanted, axis=0).max() > 5, "rows must differ, or nothing is compared"
 
 
 def _tokens(length: int, vocabulary: int) -> Array:

@@ -141,9 +141,12 @@ class Threads:
     def idle(self) -> None:
         return None
 
+    def fork_next(self) -> None:
+        return None
+
     def _run(self, sock: socket.socket, handle: Handle) -> None:
         channel = Channel(sock, on_end=lambda: None)
-        assignment = channel.receive_assignment()
+        assignment = channel.receive_assignment(lambda _: None)
         assert assignment is not None
         channel.start()
         try:

@@ -25,8 +25,8 @@ _COMMON = (
     *MODULES.values(),
     "safetensors.numpy",
     "sklearn.metrics",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
+    "worker.training.plots",
+    "onnx",
     "pyarrow.parquet",
     "PIL.Image",
 )

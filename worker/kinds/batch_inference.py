@@ -21,6 +21,7 @@ import pyarrow as pa
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
+from shared.jobs.states import WRITING
 from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
 from worker.kinds import inference_engine, prediction_files
@@ -286,7 +287,7 @@ def _rows_in(bounds: Iterable[tuple[int, int]]) -> int:
 
 
 def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, source: Source, work: Work) -> Result:
-    reporter.phase("write")
+    reporter.phase(WRITING)
     root, parts = artifacts.folder(assignment), work.contiguous()
     paths = join(parts, source.schema, job.inference.output, root)
     artifacts.announce([*paths, *source.figures(root)], root, reporter)

@@ -74,7 +74,7 @@ def choose(
     found by the first rows: EngineDisagrees.
     """
     wanted = inference.engine if settled is None else settled
-    if wanted == FRAMEWORK:
+    if wanted == FRAMEWORK or inference.task != "predict":
         return FrameworkEngine(learner)
     try:
         network = _network(parent, "cpu" if agree and settled else device, threads)

@@ -12,6 +12,7 @@ from typing import Any
 from nightshift.families.learner import Learner, LearnerSetup, Splits
 from shared.errors import BadData
 from shared.job_files import checkpoint_files
+from shared.jobs.states import WRITING
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
@@ -178,7 +179,7 @@ def _started(run: _Run, restored: Restored | None, damaged: list[str]) -> Starte
 def _conclude(run: _Run, loop: Trainer) -> Unfinished:
     """Test the best model, write it and compare it with the champion. The rest needs no device."""
     family, learner, state, root = run.model.family, loop.learner, loop.state, artifacts.folder(run.assignment)
-    loop.progress.enter("write")
+    loop.progress.enter(WRITING)
     if state.best.weights is not None:
         learner.load_weights(state.best.weights)
     with loop.progress.phase("evaluate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nightshift.families.learner import Array
+from worker.training.numerics.norms import NORM_EPS
 
 #: Versions of the operators and of the file. Too low: an operator is missing. Too high: older runtimes read no file.
 OPSET, IR_VERSION = 17, 8
@@ -55,6 +57,17 @@ class Graph:
         """Add a dense layer [rows, in] -> [rows, out] with the weights `name.weight` [out, in] and `name.bias`."""
         parts = [self.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
         return str(self.add("Gemm", x, *parts, transB=1))
+
+    def normalized(self, x: str, weights: Mapping[str, Array], name: str, shape: Sequence[int]) -> str:
+        """Add a layer normalization over all numbers of an example of this shape, whose first axis is scaled."""
+        one, zero = self.constant("norm_scale", [1.0]), self.constant("norm_bias", [0.0])
+        flat = self.shaped(x, [-1, 1, math.prod(shape)])
+        x = self.shaped(self.add("InstanceNormalization", flat, one, zero, epsilon=NORM_EPS), [-1, *shape])
+        each = (-1, *[1] * (len(shape) - 1))
+        scale, bias = (
+            self.constant(f"{name}.{part}", weights[f"{name}.{part}"].reshape(each)) for part in ("weight", "bias")
+        )
+        return str(self.add("Add", self.add("Mul", x, scale), bias))
 
     def finish(self, output: str, shape: Sequence[int | str], properties: Mapping[str, str]) -> bytes:
         """Return the file: the same bytes for the same network. `shape`: of a row of the output, which is float32."""

@@ -51,13 +51,15 @@ def recurrent(
     units: Sequence[int],
     bidirectional: bool,
     activation: Activation = "tanh",
+    first: int = 0,
 ) -> tuple[str, str | None]:
     """Add stacked layers to x [time, rows, in]; return outputs [time, rows, w], 0 at padding, and states [rows, w].
 
-    The states are those after each row's last token, of the reverse direction after its first; None without layers.
+    `lengths` may be empty if all rows are as long as x; `first` is the number of the first layer. The states are those
+    after each row's last token, of the reverse direction after its first; None without layers.
     """
     last: str | None = None
-    for i, width in enumerate(units):
+    for i, width in enumerate(units, first):
         prefixes = directions(i, bidirectional=bidirectional)
         parts = [
             graph.constant(f"rnn{i}.{name}", np.stack([_part(weights, prefix, cell, name) for prefix in prefixes]))

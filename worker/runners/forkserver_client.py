@@ -241,8 +241,7 @@ class ForkserverClient:
     ) -> RunnerHandle:
         """Fork a runner that serves `sock`; the caller closes its copies of the descriptors.
 
-        `options`: `memory_limit_bytes`; `warm` (a framework), `device` and `threads` for the warm-up. Raises
-        ForkserverUnavailable.
+        `options`: `memory_limit_bytes`; `probe` (a framework). Raises ForkserverUnavailable.
         """
         if not self.wait_ready(START_SECONDS):
             raise ForkserverUnavailable(self.why_cold())

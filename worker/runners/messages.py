@@ -1,7 +1,7 @@
 """Messages between supervisor and runner: JSON frames, one per line, over a socket pair.
 
-    supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion),
-                              Agreed (one per ProposeEngine)
+    supervisor -> runner      WarmUp (at most once, first), Assignment (once), Stop (at most a few), Champion (one per
+                              AskChampion), Agreed (one per ProposeEngine)
     runner -> supervisor      Started, Progress, Phase, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
                               ProposeEngine, Result, Stopped, Failed, Finishing
 
@@ -30,6 +30,15 @@ class _Frame(BaseModel):
 
 
 # -- supervisor -> runner -------------------------------------------------------------------------
+
+
+class WarmUp(_Frame):
+    """A training whose result is dropped, for a spare runner whose worker is idle."""
+
+    type: Literal["warm_up"] = "warm_up"
+    framework: str
+    device: Literal["cpu", "gpu"]
+    threads: int | None = None
 
 
 class Shard(_Frame):
@@ -264,7 +273,7 @@ FromRunner = Annotated[
     | Finishing,
     Field(discriminator="type"),
 ]
-ToRunner = Annotated[Assignment | Stop | Champion | Agreed, Field(discriminator="type")]
+ToRunner = Annotated[WarmUp | Assignment | Stop | Champion | Agreed, Field(discriminator="type")]
 
 _from_runner: TypeAdapter[Any] = TypeAdapter(FromRunner)
 _to_runner: TypeAdapter[Any] = TypeAdapter(ToRunner)

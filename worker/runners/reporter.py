@@ -35,6 +35,7 @@ from worker.runners.messages import (
     Started,
     Stop,
     Stopped,
+    WarmUp,
     decode_to_runner,
     encode,
 )
@@ -64,15 +65,16 @@ class Channel:
         self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
         self.engines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def receive_assignment(self) -> Assignment | None:
-        """Wait for the assignment. Return None if the supervisor closed the socket instead."""
-        line = next(self._lines, None)
-        if line is None:
-            return None
-        frame = decode_to_runner(line)
-        if not isinstance(frame, Assignment):
-            raise TypeError("the first frame to a runner must be an assignment")
-        return frame
+    def receive_assignment(self, warm_up: Callable[[WarmUp], None]) -> Assignment | None:
+        """Wait for the assignment; warm up before it if asked to. Return None if the supervisor closed the socket."""
+        for frame in map(decode_to_runner, self._lines):
+            if isinstance(frame, WarmUp):
+                warm_up(frame)
+            elif isinstance(frame, Assignment):
+                return frame
+            else:
+                raise TypeError("the first frames to a runner must be a warm-up or an assignment")
+        return None
 
     def start(self) -> None:
         """Start both threads."""

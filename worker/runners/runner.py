@@ -22,7 +22,7 @@ from worker.hardware.frameworks import framework_of
 from worker.hardware.gpu_memory import peak_bytes
 from worker.runners.device_probe import probe
 from worker.runners.failures import failure
-from worker.runners.messages import Assignment, Failed, Finishing, Result, Stopped
+from worker.runners.messages import Assignment, Failed, Finishing, Result, Stopped, WarmUp
 from worker.runners.reporter import Channel, Reporter
 
 #: Seconds before the leader of a gang reports an error: if another rank has died, which is the reason then, the agent
@@ -39,9 +39,7 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
             os.environ[VISIBLE] = device_id  # another one than the worker's own; nothing has asked for a GPU yet
         Reporter(channel).end(probe(options["probe"]))
         exit_now(0)
-    if "warm" in options:
-        _warm_up(options)
-    assignment = channel.receive_assignment()
+    assignment = channel.receive_assignment(_warm_up)
     if assignment is None:  # a spare that is not needed any more
         exit_now(0)
     if assignment.devices:
@@ -75,12 +73,12 @@ def exit_like(status: int) -> NoReturn:
     exit_now(status)
 
 
-def _warm_up(options: Mapping[str, Any]) -> None:
+def _warm_up(asked: WarmUp) -> None:
     """Warm up a spare. An error leaves the runner cold; if it matters, the job raises it again."""
     try:
         from worker.runners.warmup import warm_up
 
-        warm_up(options["warm"], options["device"], options["threads"])
+        warm_up(asked.framework, asked.device, asked.threads)
     except Exception:
         return
 

@@ -1,10 +1,11 @@
-"""A spare runner, forked and warmed up while the worker is idle, so that a first step starts at once.
+"""A spare runner, so that a first step starts at once: forked while a job writes its model, warm if the worker is idle.
 
-It holds nothing of the device: the lock comes with the assignment, and for a GPU it is forked only, because a warm-up
-would leave a CUDA context there for ever, which other installations on this host miss.
+It is not warmed up between consecutive jobs, where that costs more processor time than it saves the next one. It holds
+nothing of the device: the lock comes with the assignment, and for a GPU it is forked only, because a warm-up would
+leave a CUDA context there for ever, which other installations on this host miss.
 
 Like any other runner it serves one job only. There is at most one spare, for the framework used last, and none while a
-job runs, which needs the memory and cores. It ends with its forkserver. A job that resumes from a checkpoint gets a
+job trains, which needs the memory and cores. It ends with its forkserver. A job that resumes from a checkpoint gets a
 cold runner: it must not differ in anything from the one that wrote the checkpoint, and a tenth of a second does not
 matter there.
 """
@@ -15,18 +16,20 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from nightshift.errors import Unavailable
 from worker.runners.device_lock import DeviceLock
 from worker.runners.forkserver_client import START_SECONDS, ForkserverClient, ForkserverUnavailable, RunnerHandle
 from worker.runners.forkservers import Forkservers
+from worker.runners.messages import WarmUp, encode
 from worker.runners.output_capture import LineReader
 from worker.runners.probe_answer import answer_of
 
-#: Idle seconds before a spare is made: between consecutive jobs it would only delay the next.
+#: Idle seconds before a spare warms up: between consecutive jobs that would only delay the next.
 IDLE_SECONDS = 0.2
 #: Lines of stderr that go into the error of a runner that died.
 TAIL_LINES = 5
@@ -48,6 +51,8 @@ class Runner:
     lock: int | None = None
     #: Those of the other devices of a gang.
     more_locks: list[int] = field(default_factory=list)
+    #: Of a spare: it has been asked to warm up.
+    is_warm: bool = False
     #: Called once, when the runner is closed.
     on_close: Callable[[], None] = _nothing
 
@@ -59,6 +64,11 @@ class Runner:
             self.sock.sendall(assignment[sent:])
         finally:
             self._release()
+
+    def warm_up(self, asked: WarmUp) -> None:
+        """Let a spare warm up; an assignment that comes meanwhile waits. Raises OSError if it died."""
+        self.is_warm = True
+        self.sock.sendall(encode(asked))
 
     def _release(self) -> None:
         """Close this process's copies of the locks."""
@@ -83,7 +93,7 @@ class Runner:
 class RunnerSettings:
     """Settings common to all runners of a worker."""
 
-    device: str
+    device: Literal["cpu", "gpu"]
     threads: int | None
     memory_limit_bytes: int | None
     slot: DeviceLock | None = None  # the lock of the device, which every runner holds
@@ -218,7 +228,7 @@ class RunnerPool:
         return runner
 
     def _take_spare(self, framework: str, threads: int | None) -> Runner | None:
-        """Return the spare if it suits, and make no other while the attempt runs; close one that does not suit."""
+        """Return the spare if it suits, and warm no other while the attempt runs; close one that does not suit."""
         with self._lock:
             self._busy = True
             self._framework = framework
@@ -246,12 +256,16 @@ class RunnerPool:
     def _fork(self, framework: str, **options: Any) -> Runner:
         return fork_runner(framework, self._forkservers.client(framework), self._settings, options)
 
+    def fork_next(self) -> None:
+        """Fork a spare, without waiting for it: the device will soon be free."""
+        threading.Thread(target=self._prepare, name="next-runner", daemon=True).start()
+
     def idle(self) -> None:
-        """Prepare a spare soon: the attempt is over."""
+        """Warm up a spare soon: the attempt is over."""
         with self._lock:
             self._busy = False
             if self._keep_spare and self._framework:
-                self._timer = threading.Timer(IDLE_SECONDS, self._prepare)
+                self._timer = threading.Timer(IDLE_SECONDS, self._prepare_warm)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -263,6 +277,18 @@ class RunnerPool:
         if spare is not None:
             spare.close()
 
+    def _prepare_warm(self) -> None:
+        """Warm up the spare, and fork it first if there is none."""
+        self._prepare()
+        with self._lock:
+            spare = self._spare
+            # A context on a GPU would stay there.
+            if spare is None or self._busy or spare.is_warm or self._settings.device == "gpu":
+                return
+            asked = WarmUp(framework=spare.framework, device=self._settings.device, threads=self._settings.threads)
+            with suppress(OSError):  # it died; it will not be taken
+                spare.warm_up(asked)
+
     def _prepare(self) -> None:
         framework = self._framework
         # Not under the lock: a job of another framework must not wait for it. One that is not running stays so.
@@ -270,10 +296,10 @@ class RunnerPool:
             return
         with self._lock:
             is_ready = self._forkservers.client(framework).is_ready
-            if self._busy or self._spare is not None or framework != self._framework or not is_ready:
+            if not self._keep_spare or self._spare is not None or framework != self._framework or not is_ready:
                 return
             try:
-                self._spare = self._fork(framework, **self._warm_up())
+                self._spare = self._fork(framework)
             except Unavailable:
                 return  # the next attempt will get the error
 
@@ -284,9 +310,3 @@ class RunnerPool:
                 return
             spare, self._spare = self._spare, None
         spare.close()
-
-    def _warm_up(self) -> dict[str, Any]:
-        """Return what a spare does in advance: nothing on a GPU, where it would keep a context."""
-        if self._settings.device == "gpu":
-            return {}
-        return {"warm": self._framework, "device": self._settings.device, "threads": self._settings.threads}

@@ -246,6 +246,7 @@ class Attempt:
             uploader=self._storage.uploader,
             superseded=self._retention.superseded_in_queue,
             secrets=self._secrets.values(),
+            on_writing=self.context.runners.fork_next,
         )
 
     def create_monitor(self, runner: Runner, messages: RunnerMessages, sampler: ResourceSampler) -> RunnerMonitor:

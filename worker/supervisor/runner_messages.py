@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.events import current_context, emit
-from shared.jobs.states import FINISHING
+from shared.jobs.states import FINISHING, WRITING
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, SampleRow
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
@@ -61,12 +61,14 @@ class RunnerMessages:
         uploader: Uploader | None = None,
         superseded: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
         secrets: Iterable[str] = (),
+        on_writing: Callable[[], None] = lambda: None,
     ) -> None:
         """Receive messages.
 
         `superseded` returns the ids of waiting checkpoints that need no upload; `secrets` are values that are hidden in
-        whatever the runner writes.
+        whatever the runner writes; `on_writing` is called when the runner begins to write its result.
         """
+        self._on_writing = on_writing
         self._secrets = tuple(secrets)
         self._clock = clock
         self.uploader = uploader or Uploader()
@@ -161,6 +163,8 @@ class RunnerMessages:
             case Phase():
                 emit("runner.entered", phase=frame.phase, **current_context())
                 self._enter(frame.phase, now)
+                if frame.phase == WRITING:
+                    self._on_writing()
             case Progress():
                 self._take_progress(frame, now)
             case Metrics():

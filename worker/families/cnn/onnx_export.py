@@ -84,19 +84,8 @@ class _Network:
                 weights = [self._weight(f"{name}.{part}") for part in parts]
                 return str(self.graph.add("BatchNormalization", x, *weights, epsilon=NORM_EPS))
             case "layer":
-                return self._layer_norm(x, name, shape)
+                return self.graph.normalized(x, self.weights, name, shape)
         return x
-
-    def _layer_norm(self, x: str, name: str, shape: tuple[int, int, int]) -> str:
-        graph = self.graph
-        one, zero = graph.constant("norm_scale", [1.0]), graph.constant("norm_bias", [0.0])
-        flat = graph.shaped(x, [-1, 1, math.prod(shape)])
-        x = graph.shaped(graph.add("InstanceNormalization", flat, one, zero, epsilon=NORM_EPS), [-1, *shape])
-        scale, bias = (
-            graph.constant(f"{name}.{part}", self.weights[f"{name}.{part}"].reshape(-1, 1, 1))
-            for part in ("weight", "bias")
-        )
-        return str(graph.add("Add", graph.add("Mul", x, scale), bias))
 
     def _activation(self, x: str) -> str:
         return str(self.graph.add(_ACTIVATIONS[self.model.activation], x))

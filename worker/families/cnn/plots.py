@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.patches import Rectangle
-
-from nightshift.families.learner import Evaluation
+from nightshift.families.learner import Array, Evaluation
+from worker.training.canvas import Canvas
 from worker.training.classification import plots as classification
-from worker.training.plots import GREEN, GRID, INK, RED, History, new_figure, save
+from worker.training.plots import GREEN, GRID, INK, RED, TITLE, History, shown
+
+#: Images per row; pixels of an image's longer side, of the gap between two, of a title, of the line above all, and of
+#: the margin.
+_PER_ROW, _SIDE, _BETWEEN, _TITLE, _TOP, _MARGIN = 5, 170, 12, 24, 40, 16
 
 
 def draw(report: Evaluation, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
@@ -17,41 +20,25 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
     return [*paths, draw_predictions(report, folder / "predictions.png")] if report.document else paths
 
 
-#: Images per row, and in axes units the side of an image and the height of a row with its title.
-_PER_ROW, _SIDE, _ROW = 5, 1.0, 1.22
-
-
 def draw_predictions(report: Evaluation, path: Path) -> Path:
-    """Draw 25 images with predicted and true classes; mistakes are framed in red.
-
-    All share one set of axes, because laying out 25 takes longer than training a small model.
-    """
-    classes, arrays = report.document["classes"], report.arrays
-    figure = new_figure(8, 8.9)
-    figure.suptitle(
-        "predictions on the test part · mistakes first, framed in red",
-        x=0.02,
-        ha="left",
-        color=INK,
-        fontsize=11,
-        fontweight="bold",
-    )
-    axes = figure.add_subplot()
-    axes.set_axis_off()
+    """Draw 25 images with predicted and true classes; mistakes are framed in red."""
+    classes, arrays = [shown(name) for name in report.document["classes"]], report.arrays
+    step, row = _SIDE + _BETWEEN, _SIDE + _BETWEEN + _TITLE
+    canvas = Canvas(2 * _MARGIN + _PER_ROW * step - _BETWEEN, _TOP + _PER_ROW * row + _MARGIN)
+    title = "predictions on the test part · mistakes first, framed in red"
+    canvas.text(_MARGIN, canvas.height - 24, title, TITLE, INK, weight="bold")
     for i, picture in enumerate(arrays["pictures"]):
         truth, guess = int(arrays["labels"][i]), int(arrays["predicted"][i])
-        gray = picture.shape[2] == 1
-        left, top = 1.08 * (i % _PER_ROW), _ROW * (i // _PER_ROW)
-        high, wide = (_SIDE * pixels / max(picture.shape[:2]) for pixels in picture.shape[:2])
-        area = (left, left + wide, top + high, top)
-        shown = picture[..., 0] if gray else picture
-        axes.imshow(shown, cmap="gray" if gray else None, vmin=0, vmax=255, extent=area)
+        left, top = _MARGIN + step * (i % _PER_ROW), canvas.height - _TOP - _TITLE - row * (i // _PER_ROW)
+        name = classes[guess] if truth == guess else f"{classes[guess]}, is {classes[truth]}"
         color = GREEN if truth == guess else RED
-        text = classes[guess] if truth == guess else f"{classes[guess]}, is {classes[truth]}"
-        title = f"{text}  {arrays['confidence'][i]:.0%}"
-        middle = left + _SIDE / 2
-        axes.text(middle, top - 0.05, title, color=color, ha="center", fontsize=9, fontweight="bold")
-        edge = color if truth != guess else GRID
-        axes.add_patch(Rectangle((left, top), _SIDE, _SIDE, fill=False, ec=edge, lw=2.5))
-    axes.set(xlim=(-0.02, 1.08 * _PER_ROW - 0.06), ylim=(_ROW * _PER_ROW - 0.2, -0.2))
-    return save(figure, path)
+        text = f"{name}  {arrays['confidence'][i]:.0%}"
+        canvas.text(left + _SIDE / 2, top + 8, text, 9, color, weight="bold", across="center")
+        _draw_picture(canvas, left, top, picture)
+        canvas.box(left, top - _SIDE, _SIDE, _SIDE, edge=GRID if truth == guess else RED, line=2.5)
+    return canvas.save(path)
+
+
+def _draw_picture(canvas: Canvas, left: float, top: float, picture: Array) -> None:
+    high, wide = (_SIDE * pixels / max(picture.shape[:2]) for pixels in picture.shape[:2])
+    canvas.picture(left, top, wide, high, picture[..., 0] if picture.shape[2] == 1 else picture)

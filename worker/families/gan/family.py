@@ -213,6 +213,7 @@ FAMILY = Family(
         examples="worker.families.gan.per_example:examples",
         draw="worker.families.gan.plots:draw",
         open_source="worker.families.gan.batch_inference:open_source",
+        export_onnx="worker.families.gan.onnx_export:export",
         start_epochs="worker.families.gan.per_epoch:start",
         collect_epochs="worker.families.gan.per_epoch:collect",
     ),

@@ -125,6 +125,7 @@ FAMILY = Family(
         examples="worker.families.gru_lm.per_example:examples",
         draw="worker.families.gru_lm.plots:draw",
         open_source="worker.families.gru_lm.batch_inference:open_source",
+        export_onnx="worker.families.gru_lm.onnx_export:export",
     ),
     dataset_kind="text",
     augmentations=frozenset({"word_deletion", "word_dropout", "word_replacement"}),

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from nightshift.families.learner import Array, Evaluation
+from worker.training.canvas import Canvas
 from worker.training.classification import plots as classification
-from worker.training.plots import BLUE, MUTED, RED, History, draw_curves, new_figure, save, style
+from worker.training.plots import BLUE, MUTED, RED, Area, History, Panel, around, draw_curves, side_by_side
 
 #: Most points that are drawn, spread evenly over the rows.
 POINTS = 5_000
 _BINS = 40
+#: Blue on white at an opacity of 0.8.
+_BAR = "#5182ef"
 
 
 def draw(report: Evaluation, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
@@ -26,22 +29,29 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
 def draw_residuals(report: Evaluation, path: Path) -> Path:
     """Draw true against predicted numbers, errors against predicted numbers, and how often each error is."""
     predicted, wanted = report.arrays["predicted"], report.arrays["wanted"]
+    errors = predicted - wanted
     chosen = np.unique(np.linspace(0, len(wanted) - 1, min(POINTS, len(wanted))).astype(np.int64))
-    figure = new_figure(14, 4.4)
-    both, errors, counts = figure.subplots(1, 3)
-    r2 = report.metrics.get("test_r2")
-    style(both, "true and predicted" + (f" · R² {r2:.4f}" if r2 is not None else ""), "predicted", "true")
-    _points(both, predicted[chosen], wanted[chosen])
-    ends = [min(predicted.min(), wanted.min()), max(predicted.max(), wanted.max())]
-    both.plot(ends, ends, color=MUTED, lw=1, ls=(0, (4, 3)))
-    style(errors, f"errors · MAE {report.metrics['test_mae']:.4g}", "predicted", "predicted − true")
-    _points(errors, predicted[chosen], (predicted - wanted)[chosen])
-    errors.axhline(0, color=MUTED, lw=1, ls=(0, (4, 3)))
-    style(counts, f"distribution of the errors · RMSE {report.metrics['test_rmse']:.4g}", "predicted − true", "rows")
-    counts.hist(predicted - wanted, _BINS, color=BLUE, alpha=0.8)
-    counts.axvline(0, color=RED, lw=1)
-    return save(figure, path)
+    canvas = Canvas(1680, 528)
+    left, middle, right = side_by_side(canvas, 3)
+    both, x, r2 = around(np.concatenate([predicted, wanted])), around(predicted), report.metrics.get("test_r2")
+    title = "true and predicted" + (f" · R² {r2:.4f}" if r2 is not None else "")
+    panel = Panel(canvas, left, x, around(wanted), title=title, xlabel="predicted", ylabel="true")
+    panel.dots(predicted[chosen], wanted[chosen], BLUE, 3, alpha=0.5)
+    panel.line(both, both, MUTED, 1, (4, 3))
+    title = f"errors · MAE {report.metrics['test_mae']:.4g}"
+    panel = Panel(canvas, middle, x, around(errors), title=title, xlabel="predicted", ylabel="predicted − true")
+    panel.dots(predicted[chosen], errors[chosen], BLUE, 3, alpha=0.5)
+    panel.line(x, (0, 0), MUTED, 1, (4, 3))
+    _draw_distribution(canvas, right, errors, report.metrics["test_rmse"])
+    return canvas.save(path)
 
 
-def _points(axes: object, x: Array, y: Array) -> None:
-    axes.scatter(x, y, s=9, color=BLUE, alpha=0.5, lw=0)  # type: ignore[attr-defined]
+def _draw_distribution(canvas: Canvas, area: Area, errors: Array, rmse: float) -> None:
+    counts, ends = np.histogram(errors, _BINS)
+    title = f"distribution of the errors · RMSE {rmse:.4g}"
+    y = (0.0, 1.05 * float(counts.max()))
+    panel = Panel(canvas, area, around(ends), y, title=title, xlabel="predicted − true", ylabel="rows")
+    (bottom,) = panel.along([0])
+    for start, end, top in zip(panel.across(ends), panel.across(ends[1:]), panel.along(counts), strict=False):
+        canvas.box(start, bottom, end - start, top - bottom, fill=_BAR)
+    panel.vertical(0.0, RED)

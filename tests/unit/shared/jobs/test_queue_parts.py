@@ -50,6 +50,8 @@ SHOWN: dict[str, Callable[[Connection, str], object]] = {
     "the data sets in use": lambda conn, _: datasets_used(conn, OWNER),
     "everyone's paused jobs": lambda conn, _: jobs_table(conn, None, TableQuery(states=("paused",))),
     "the list": lambda conn, _: queries.list_jobs(conn, OWNER),
+    "the list of a rare kind": lambda conn, _: queries.list_jobs(conn, OWNER, JobFilters(kind="evaluate")),
+    "the list of a rare family": lambda conn, _: queries.list_jobs(conn, OWNER, JobFilters(family="gan")),
     "the list of paused jobs": lambda conn, _: queries.list_jobs(conn, OWNER, JobFilters(states=("paused",))),
 }
 

@@ -71,7 +71,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def make(
         engine: str = "auto", *, speed: float = 2.0, device: str = "cpu", settled: str | None = None,
-        family: str = "mlp", content: bytes | None = None,
+        family: str = "mlp", content: bytes | None = None, task: str = "predict",
     ) -> Opened:  # fmt: skip
         if content is not None:
             (tmp_path / ONNX).write_bytes(content)
@@ -80,7 +80,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
         parent.__dict__["weights"] = WEIGHTS
         monkeypatch.setattr(inference_engine, "speed_of", lambda ours, theirs: speed)
         framework, lines = Framework(), list[str]()
-        how = Inference.model_validate({"engine": engine})
+        how = Inference.model_validate({"engine": engine, "task": task})
         chosen = inference_engine.choose(framework, parent, how, device, 1, settled, lines.append)  # type: ignore[arg-type]
         return Opened(chosen, framework, lines)
 
@@ -155,8 +155,14 @@ def test_the_file_beside_the_weights_needs_no_onnx_package(opened: Open, monkeyp
     assert one.engine.name == "onnxruntime"
 
 
-@pytest.mark.parametrize(("how", "why"), [({"device": "gpu"}, "CPU"), ({"family": "gan"}, "gan")])
-def test_where_there_is_no_network_the_learner_itself_is_used(opened: Open, how: dict[str, Any], why: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "why"), [({"device": "gpu"}, "CPU"), ({"family": "own"}, "the family own has no ONNX")]
+)
+def test_where_there_is_no_network_the_learner_itself_is_used(
+    opened: Open, how: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "family" in how:
+        monkeypatch.setattr("worker.families.optional_part", lambda family, part: None)
     one = opened(**how)
     assert one.engine.learner is one.framework
     (line,) = one.lines
@@ -167,6 +173,12 @@ def test_where_there_is_no_network_the_learner_itself_is_used(opened: Open, how:
 
 def test_the_framework_that_is_asked_for_computes_without_a_word(opened: Open) -> None:
     one = opened("framework")
+    assert one.engine.learner is one.framework
+    assert (one.engine.name, one.lines) == ("framework", [])
+
+
+def test_other_tasks_than_predict_are_computed_by_the_framework(opened: Open) -> None:
+    one = opened(task="score")
     assert one.engine.learner is one.framework
     assert (one.engine.name, one.lines) == ("framework", [])
 

@@ -46,7 +46,7 @@ def _point(step: int) -> MetricPoint:
 
 def test_frames_arrive_whole_and_in_order(pipe: Pipe) -> None:
     pipe.supervisor.sendall(encode(ASSIGNMENT))
-    assert pipe.channel.receive_assignment() == ASSIGNMENT
+    assert pipe.channel.receive_assignment(lambda _: None) == ASSIGNMENT
     pipe.channel.start()
     for step in range(500):
         pipe.reporter.metrics([_point(step)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -13,10 +14,11 @@ from shared.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.stack import eventually
 from worker.hardware.devices import Device
+from worker.runners import runner_pool
 from worker.runners.device_lock import DeviceBusy, DeviceLock
 from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, sanitized_environment
 from worker.runners.forkservers import Forkservers
-from worker.runners.messages import Assignment, encode
+from worker.runners.messages import Assignment, WarmUp, encode
 from worker.runners.runner_pool import Runner, RunnerPool, RunnerSettings
 
 GPU, THREADS = Device("gpu", 0, "NVIDIA Test", "GPU-1"), 2
@@ -150,23 +152,81 @@ def test_a_runner_without_the_device_uses_its_forkserver_until_it_is_closed(
     assert forkservers.used == ["begin", "end"]
 
 
-def test_a_spare_for_a_gpu_runs_nothing_in_advance(pool: RunnerPool, client: ForkserverClient) -> None:
+class Asked(Runner):
+    """Notes the warm-ups that it is asked for, and sends none."""
+
+    found: ClassVar[list[WarmUp]] = []
+
+    def warm_up(self, asked: WarmUp) -> None:
+        self.is_warm = True
+        self.found.append(asked)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[WarmUp]:
+    """The warm-ups that spares are asked for."""
+    monkeypatch.setattr(runner_pool, "Runner", Asked)
+    monkeypatch.setattr(Asked, "found", [])
+    return Asked.found
+
+
+def cpu_pool(client: ForkserverClient, slot: DeviceLock) -> RunnerPool:
+    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("cpu", THREADS, None, slot))
+    pool.warm_in_background("torch")
+    return pool
+
+
+def test_a_spare_for_a_gpu_runs_nothing_in_advance(
+    pool: RunnerPool, client: ForkserverClient, asked: list[WarmUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A context on the device would stay there as long as the worker is idle."""
-    sent: list[dict[str, object]] = []
-    fork = client.fork
-    client.fork = lambda *arguments: sent.append(arguments[-1]) or fork(*arguments)  # type: ignore[method-assign,assignment,func-returns-value]
+    monkeypatch.setattr(runner_pool, "IDLE_SECONDS", 0)
+    pool.idle()
+    spare(client)
+    pool.idle()
+    eventually("the idle time is over", lambda: pool._timer is not None and pool._timer.finished.is_set())
+    assert asked == []
+
+
+def test_a_spare_for_the_cpu_warms_up_once_the_worker_is_idle(
+    client: ForkserverClient, slot: DeviceLock, asked: list[WarmUp]
+) -> None:
+    pool = cpu_pool(client, slot)
     try:
         pool.idle()
-        eventually("it was forked", lambda: sent)
+        eventually("it is asked to", lambda: asked)
+        assert asked == [WarmUp(framework="torch", device="cpu", threads=THREADS)]
     finally:
-        client.fork = fork  # type: ignore[method-assign]
-    assert sent == [{"memory_limit_bytes": None}]
+        pool.close()
 
 
-def test_a_spare_for_the_cpu_is_warm(client: ForkserverClient, slot: DeviceLock) -> None:
-    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("cpu", 3, None, slot))
-    pool.warm_in_background("torch")
-    assert pool._warm_up() == {"warm": "torch", "device": "cpu", "threads": 3}
+def test_the_next_runner_is_forked_while_a_job_ends_and_not_warmed_up(
+    client: ForkserverClient, slot: DeviceLock, asked: list[WarmUp], tmp_path: Path
+) -> None:
+    """Between consecutive jobs a warm-up costs more than it saves."""
+    pool = cpu_pool(client, slot)
+    try:
+        runner = pool.take("torch", lambda: None, slot.take, THREADS)
+        begin(runner, tmp_path)
+        pool.fork_next()
+        eventually("there is a spare beside the runner", lambda: len(psutil.Process(client.pid).children()) == 2)
+        (waiting,) = {child.pid for child in psutil.Process(client.pid).children()} - {runner.handle.pid}
+        runner.close()
+        pool.idle()
+        following = pool.take("torch", lambda: None, slot.take, THREADS)
+        assert following.handle.pid == waiting
+        assert asked == []
+        following.close()
+    finally:
+        pool.close()
+
+
+def test_a_warm_up_comes_before_the_assignment(client: ForkserverClient, slot: DeviceLock, tmp_path: Path) -> None:
+    """An error of a warm-up, such as that of a framework that cannot do this one, leaves the runner cold."""
+    runner = cpu_pool(client, slot).take("torch", lambda: None, slot.take, THREADS)
+    runner.warm_up(WarmUp(framework="none", device="cpu", threads=THREADS))
+    assert begin(runner, tmp_path)[0] == runner.handle.pid
+    runner.close()
 
 
 @pytest.mark.parametrize("prepared", [True, False])

@@ -40,6 +40,9 @@ class Pool:
     def idle(self) -> None:
         """Make no spare."""
 
+    def fork_next(self) -> None:
+        """Make none either."""
+
 
 @pytest.fixture
 def pool() -> Pool:
