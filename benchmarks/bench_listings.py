@@ -1,13 +1,17 @@
 """The listings as printed, ours and as plain Keras scripts, each in a process of its own: test figures and wall time.
 
     python -m benchmarks.bench_listings [LISTING …] [--data FOLDER] [--rows 12000] [--seeds 3] [--threads 2]
+        [--through process]
 
-Both sides read the same rows, hold the same rows out and are judged on the same test part by the same code; ours is
-`python -m worker.run_job` with the preset's own settings, in torch and in TensorFlow. The sides take turns, one process
-at a time, each seed in another order. Time is of the whole process: imports, data, training, test part, and of ours
-also metric rows, checkpoints, evaluation and figures. Registering the data set is not in it, nor is the feature
-extractor of a GAN's score, which is trained once per data set. On a machine that does something else, too, processor
-time is the figure to trust, and `--threads 1`: threads that wait for each other lose more than they gain.
+Both sides read the same rows, hold the same rows out and are judged on the same test part by the same code; ours has
+the preset's own settings, in torch and in TensorFlow. The sides take turns, one at a time, each seed in another order.
+
+A script's time is that of its process: imports, data, training, test part. Ours is what a user waits for, from the
+submission to a running service (`nightshift up`, which has run a job of each framework before and idles meanwhile)
+until the job has succeeded; with `--through process`, that of a process `python -m worker.run_job`, imports included.
+Both also write metric rows and checkpoints, evaluate and draw. Registering the data set is not in it, nor is the
+feature extractor of a GAN's score, which is trained once per data set. On a machine that does something else, too,
+processor time is the figure to trust, and `--threads 1`: threads that wait for each other lose more than they gain.
 
 FOLDER (`NIGHTSHIFT_DATASETS_DIR`) holds `mnist/` (the four IDX files), `cifar10*/` (its binary files, whose cats and
 dogs are scaled up) and `wikitext2/` (three `.tokens.gz` files). A listing without its data is left out with a word.
@@ -24,8 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -34,7 +39,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.listings_data import cats_and_dogs, first_rows, first_tokens
+from benchmarks.measured_stack import MeasuredStack
 from benchmarks.stored import store
+from nightshift import Client
 from nightshift.families.learner import Array
 from shared.datasets.store import open_dataset
 from shared.specs.jobs import job_spec_adapter
@@ -59,6 +66,8 @@ class Listing:
     judge: Callable[[Mapping[str, Array]], Figures]
     #: Further arguments of the script.
     arguments: tuple[str, ...] = ()
+    #: What the data set was stored from.
+    source: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -142,11 +151,12 @@ def prepared(name: str, given: argparse.Namespace, work: Path) -> Listing:
     """Return a listing with its data stored in `work`. Raises FileNotFoundError."""
     folder, root = Path(given.data), work / "datasets"
     if name == "cats-vs-dogs":
-        return classifier(name, store(cats_and_dogs(folder, given.pictures, work), root), work)
-    if name == "gru-2x512":
-        return language_model(name, store(first_tokens(folder / "wikitext2", given.tokens, work), root), work)
-    digits = store(first_rows(folder / "mnist", given.rows, work), root)
-    return adversarial(name, digits, work) if name == "dense" else classifier(name, digits, work)
+        source, made = cats_and_dogs(folder, given.pictures, work), classifier
+    elif name == "gru-2x512":
+        source, made = first_tokens(folder / "wikitext2", given.tokens, work), language_model
+    else:
+        source, made = first_rows(folder / "mnist", given.rows, work), adversarial if name == "dense" else classifier
+    return replace(made(name, store(source, root), work), source=source)
 
 
 # -- running --------------------------------------------------------------------------------------
@@ -172,6 +182,47 @@ def ours(listing: Listing, seed: int, work: Path, threads: int, framework: str) 
     return Ended(seconds, cpu, json.loads(printed[printed.rindex("\n{") :])["metrics"])
 
 
+class Service:
+    """A running service; the other side of a comparison runs while it idles."""
+
+    def __init__(self, stack: MeasuredStack) -> None:
+        self.stack = stack
+        key = stack.client.headers["Authorization"].removeprefix("Bearer ")
+        self.client = Client(str(stack.client.base_url), key)
+        for framework in SIDES[1:]:
+            stack.first_step_seconds(framework)
+
+    def register(self, listing: Listing) -> None:
+        """Register a listing's data set, and have the GAN's extractor trained."""
+        self.client.add_dataset(listing.preset, listing.source)
+        if listing.family == "gan":
+            for framework in SIDES[1:]:
+                self.client.submit(_job(listing, framework, 0) | {"training": {"max_steps": 1}}).wait()
+
+    def run(self, listing: Listing, seed: int, work: Path, threads: int, framework: str) -> Ended:
+        """Run a listing as a job; `work` and `threads` are those of the service."""
+        self.stack.settle(1.0)
+        before, began = self.stack.processor_seconds(), time.monotonic()
+        job = self.client.submit(_job(listing, framework, seed)).wait(patience=7200.0)
+        seconds = time.monotonic() - began
+        assert job.result is not None
+        return Ended(seconds, self.stack.processor_seconds() - before, dict(job.result["metrics"]))
+
+
+def _job(listing: Listing, framework: str, seed: int) -> dict[str, Any]:
+    """Return the spec of a listing whose data set is registered under its preset's name."""
+    return spec(listing.family, listing.preset, framework, seed) | {"dataset": listing.preset}
+
+
+@contextmanager
+def running_service(work: Path, threads: int) -> Iterator[Service]:
+    stack = MeasuredStack(Path(__file__).parents[1], work, torch_threads=threads)
+    try:
+        yield Service(stack)
+    finally:
+        stack.stop()
+
+
 def timed(command: list[str], environment: Mapping[str, str]) -> tuple[float, float, str]:
     """Run a command; return its wall time, its processor time and what it printed."""
     settings = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **environment}
@@ -189,12 +240,14 @@ def _processor_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(listing: Listing, seeds: int, work: Path, threads: int) -> dict[str, list[Ended]]:
-    """Run every side with every seed, each seed in another order."""
+def measure(
+    listing: Listing, seeds: int, work: Path, threads: int, job: Callable[..., Ended] = ours
+) -> dict[str, list[Ended]]:
+    """Run every side with every seed, each seed in another order; `job` runs ours."""
     found: dict[str, list[Ended]] = {side: [] for side in SIDES}
     for seed in range(seeds):
         for side in (*SIDES[seed % 3 :], *SIDES[: seed % 3]):
-            run = keras if side == "keras" else partial(ours, framework=side)
+            run = keras if side == "keras" else partial(job, framework=side)
             found[side].append(ended := run(listing, seed=seed, work=work, threads=threads))
             told_of = f"{listing.preset} {side} {seed}: {ended.seconds:.1f} s, {ended.cpu:.1f} s of processors"
             print(told_of, json.dumps(ended.figures), file=sys.stderr, flush=True)
@@ -236,6 +289,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=24_000, help="tokens of the training text")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--through", choices=("service", "process"), default="service", help="what runs our jobs")
     given = parser.parse_args()
     if unknown := set(given.listings) - set(LISTINGS):
         parser.error(f"no listing called {', '.join(sorted(unknown))}; there are {', '.join(LISTINGS)}")
@@ -243,16 +297,23 @@ def main() -> None:
         f"{given.rows:,} digits, {given.pictures} pictures, {given.tokens:,} tokens; {given.seeds} seeds, "
         f"{given.threads} threads; figures: mean (lowest to highest); times: median; ratios to keras: median (range)"
     )
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, _service(given, Path(work)) as service:
         for name in given.listings or LISTINGS:
             try:
                 listing = prepared(name, given, Path(work))
             except FileNotFoundError as error:
                 print(f"\n{name}: left out, no data: {error}", flush=True)
                 continue
+            if service is not None:
+                service.register(listing)
             rows = open_dataset(listing.data_set).meta["splits"]
             print(f"\n{name}: {json.dumps({part: facts['count'] for part, facts in rows.items()})}\n")
-            print("\n".join(told(measure(listing, given.seeds, Path(work), given.threads))), flush=True)
+            job = ours if service is None else service.run
+            print("\n".join(told(measure(listing, given.seeds, Path(work), given.threads, job))), flush=True)
+
+
+def _service(given: argparse.Namespace, work: Path) -> AbstractContextManager[Service | None]:
+    return running_service(work, given.threads) if given.through == "service" else nullcontext()
 
 
 if __name__ == "__main__":
