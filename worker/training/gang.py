@@ -7,7 +7,8 @@ a learner; one that joins none is alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -57,6 +58,17 @@ def join(gang: Gang) -> None:
     """Let this process be a rank of a gang."""
     global _current
     _current = gang
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let learners that are built in the block train on this rank alone: not all ranks may do so, or at one time."""
+    gang = _current
+    join(Alone())
+    try:
+        yield
+    finally:
+        join(gang)
 
 
 def decided(gang: Gang, decide: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from nightshift.families.training import Training
 from shared.datasets.store import rename_into_place, staging
 from worker import families
 from worker.families.cnn.family import CnnModel
+from worker.training import gang
 from worker.training.numerics.data_order import DataOrder
 
 #: Version of the training recipe; part of the folder's name.
@@ -98,7 +99,8 @@ def _build(model: CnnModel, splits: Splits, device: str, steps: int) -> Any:
     """Return a learner in float32, so that features do not depend on the processor's number formats."""
     training = Training(learning_rate=0.003, lr_schedule="onecycle", precision="float32")
     setup = LearnerSetup(model, training, steps, device, None, {"classes": splits.facts["classes"]})
-    return families.load("cnn", model.framework)(setup)
+    with gang.alone():
+        return families.load("cnn", model.framework)(setup)
 
 
 def _store(extractor: FeatureExtractor, folder: Path) -> None:
