@@ -106,7 +106,7 @@ def body(stack: Stack, what: str) -> dict[str, Any]:
         folder.rename(target)
     stored = Stored(target.name, target, json.loads((target / "meta.json").read_text()))
     registry.enter(stack.engine, what.replace("_", "-"), stored, owner_id=OWNER)
-    spec = case.spec(max_steps=STEPS[what], epochs=200, validation_split=0.0, early_stopping=None)
+    spec = case.spec(max_steps=STEPS[what], epochs=200)
     return {**spec, "dataset": what.replace("_", "-"), "checkpoint": policy, "resources": GANG}
 
 
