@@ -176,6 +176,13 @@ def test_a_language_model(framework: str, option: str) -> None:
     agrees("gru_lm", framework, fields, {"vocabulary": 20}, np.random.default_rng(3).integers(0, 20, (ROWS, 10)))
 
 
+def test_a_language_model_takes_a_single_token_and_predicts_none() -> None:
+    """ONNX Runtime ends its process if a recurrent layer gets no step at all."""
+    ours: Any = learner("gru_lm", "torch", {"vocabulary": 20}, {"embedding": 8, "units": [6], "window": 9})
+    network = OnnxNetwork(exported(ours.model, ours.weights(), {}), THREADS)
+    assert network.predict(np.zeros((ROWS, 1), np.int64), 4).shape == (ROWS, 0)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("option", GAN)
 def test_a_generator(framework: str, option: str) -> None:

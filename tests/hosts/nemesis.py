@@ -23,6 +23,7 @@ from itertools import combinations
 from pathlib import Path
 
 from shared.errors import DatabaseUnavailable
+from shared.settings import Settings
 from tests.faults.chaos import recovery
 from tests.faults.injector import Hit, Injector
 from tests.faults.nemesis import blamed
@@ -121,11 +122,12 @@ class HostsNemesis(Injector):
         self._note(f"{role(name)}_stopped", 0.0, hit)
 
         def stop() -> None:
+            begun = time.monotonic()
             code = host.stop(DRAIN)
-            if code == LAST_RESORT:
+            if (wrong := wrong_end(name, code, time.monotonic() - begun)) is not None:
+                self.deserters.append(wrong)
+            elif code == LAST_RESORT:
                 print(f"     {name} exited by its last resort", flush=True)
-            elif code not in (0, 128 + signal.SIGTERM):  # it may not have come to its handlers yet
-                self.deserters.append(f"{name} stopped with {code}")
             host.start()
 
         self._later(name, 0.0, stop)
@@ -251,6 +253,18 @@ _ENDS_ATTEMPTS = {"worker_cut_off", "database_and_worker_cut", "database_and_wor
 
 def role(name: str) -> str:
     return name.rstrip("0123456789")
+
+
+def wrong_end(name: str, code: int, seconds: float) -> str | None:
+    """Return what is wrong with how a host ended that was stopped, or None.
+
+    An error while a worker stops has the exit code of its last resort, but comes before that.
+    """
+    if code in (0, 128 + signal.SIGTERM):  # it may not have come to its handlers yet
+        return None
+    if code == LAST_RESORT and role(name) == "worker" and seconds > Settings.model_fields["drain_seconds"].default:
+        return None
+    return f"{name} stopped with {code} after {seconds:.0f} s"
 
 
 def link(one: str, other: str) -> str:

@@ -75,12 +75,15 @@ class Graph:
 
         self._nodes.append(self._onnx.make_node("Identity", [output], ["outputs"], "outputs"))
         outputs = [self._onnx.make_tensor_value_info("outputs", _element(np.float32), ["rows", *shape])]
-        graph = self._onnx.make_graph(self._nodes, "network", self._inputs, outputs, list(self._weights.values()))
+        graph = self._onnx.make_graph(self._nodes, "network", self._inputs, outputs)
         opset = [self._onnx.make_opsetid("", OPSET)]
         model = self._onnx.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="nightshift")
         self._onnx.set_model_props(model, dict(properties))
-        onnx.checker.check_model(model)
-        return bytes(model.SerializeToString(deterministic=True))
+        for name in list(self._weights):  # one at a time: each step before would copy them all
+            model.graph.initializer.append(self._weights.pop(name))
+        content = bytes(model.SerializeToString(deterministic=True))
+        onnx.checker.check_model(content)
+        return content
 
 
 def _element(dtype: npt.DTypeLike) -> int:

@@ -7,6 +7,7 @@ the process too, but it is the program's own.
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 
@@ -52,6 +53,8 @@ _FAULT_WORDS = (
 )
 #: Errors of the system for a disk or a quota without room.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: The same as told by libraries that write files themselves: safetensors, TensorFlow and numpy.
+_DISK_FULL_WORDS = re.compile(r"no space left on device|disk quota exceeded|\d+ requested and \d+ written")
 _ASSERTION = ("device-side assert", "cuda_error_assert")
 
 
@@ -79,11 +82,17 @@ def _classify(error: BaseException) -> tuple[str, bool]:
         return error.type, error.retryable
     if isinstance(error, RequestError):
         return error.slug.replace("-", "_"), False
-    if any(isinstance(one, OSError) and one.errno in _DISK_FULL for one in _chain(error)):
+    if any(map(_is_of_full_disk, _chain(error))):
         return DiskFull.type, DiskFull.retryable
     if (memory := _out_of_memory(error)) is not None:
         return memory.type, memory.retryable
     return UnexpectedError.type, UnexpectedError.retryable
+
+
+def _is_of_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return True
+    return not isinstance(error, (JobError, RequestError)) and bool(_DISK_FULL_WORDS.search(_text(error).lower()))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -258,7 +258,8 @@ class RunnerPool:
 
     def fork_next(self) -> None:
         """Fork a spare, without waiting for it: the device will soon be free."""
-        threading.Thread(target=self._prepare, name="next-runner", daemon=True).start()
+        beside = {"is_beside_job": True}
+        threading.Thread(target=self._prepare, kwargs=beside, name="next-runner", daemon=True).start()
 
     def idle(self) -> None:
         """Warm up a spare soon: the attempt is over."""
@@ -289,14 +290,16 @@ class RunnerPool:
             with suppress(OSError):  # it died; it will not be taken
                 spare.warm_up(asked)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, is_beside_job: bool = False) -> None:
+        """Fork a spare if there is none and, unless it may be beside a job, the worker is idle."""
         framework = self._framework
         # Not under the lock: a job of another framework must not wait for it. One that is not running stays so.
         if not self._forkservers.client(framework).wait_ready(START_SECONDS):
             return
         with self._lock:
+            is_wanted = self._keep_spare and self._spare is None and (is_beside_job or not self._busy)
             is_ready = self._forkservers.client(framework).is_ready
-            if not self._keep_spare or self._spare is not None or framework != self._framework or not is_ready:
+            if not is_wanted or framework != self._framework or not is_ready:
                 return
             try:
                 self._spare = self._fork(framework)

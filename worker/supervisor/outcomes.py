@@ -143,7 +143,9 @@ _TYPED_OUTCOMES = {
 
 def may_be_of_device(verdict: Verdict) -> bool:
     """Return whether a broken device may be the reason: it ends processes, hangs them, or says so."""
-    return isinstance(verdict, Fail) and verdict.outcome in (AttemptOutcome.CRASHED, AttemptOutcome.STALLED)
+    if not isinstance(verdict, Fail) or verdict.error["type"] == DiskFull.type:
+        return False
+    return verdict.outcome in (AttemptOutcome.CRASHED, AttemptOutcome.STALLED)
 
 
 def blame_device(verdict: Fail, problem: str) -> Fail:

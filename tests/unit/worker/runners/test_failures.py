@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from shared.errors import BadData
 from worker.runners.failures import failure
@@ -125,6 +126,23 @@ def test_a_typed_error_is_not_taken_for_a_fault_by_its_words() -> None:
 def test_a_full_disk_is_not_the_jobs_own_error(number: int) -> None:
     assert failure(caused(OSError(number, "No space left on device"))).error_type == "disk_full"
     assert failure(OSError(errno.EACCES, "Permission denied")).error_type == "unexpected_error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        of_tensorflow("ResourceExhaustedError", "model.index; No space left on device"),
+        OSError("500000 requested and 131040 written"),
+    ],
+)
+def test_a_full_disk_is_known_by_what_libraries_say(error: Exception) -> None:
+    """They write files themselves, and their errors have no number."""
+    assert failure(error).error_type == "disk_full"
+
+
+def test_a_typed_error_is_not_taken_for_a_full_disk_by_its_words() -> None:
+    assert failure(BadData("row 7 holds the text 'No space left on device'")).error_type == "bad_data"
 
 
 def test_an_assertion_in_a_kernel_is_the_programs_own() -> None:

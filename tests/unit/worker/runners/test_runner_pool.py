@@ -221,6 +221,20 @@ def test_the_next_runner_is_forked_while_a_job_ends_and_not_warmed_up(
         pool.close()
 
 
+def test_an_idle_time_that_ends_as_a_job_begins_forks_no_spare_beside_it(
+    client: ForkserverClient, slot: DeviceLock, tmp_path: Path
+) -> None:
+    pool = cpu_pool(client, slot)
+    try:
+        runner = pool.take("torch", lambda: None, slot.take, THREADS)
+        begin(runner, tmp_path)
+        pool._prepare_warm()  # its timer had fired before it could be cancelled
+        assert [child.pid for child in psutil.Process(client.pid).children()] == [runner.handle.pid]
+        runner.close()
+    finally:
+        pool.close()
+
+
 def test_a_warm_up_comes_before_the_assignment(client: ForkserverClient, slot: DeviceLock, tmp_path: Path) -> None:
     """An error of a warm-up, such as that of a framework that cannot do this one, leaves the runner cold."""
     runner = cpu_pool(client, slot).take("torch", lambda: None, slot.take, THREADS)

@@ -124,6 +124,7 @@ def test_every_cut_and_every_request_has_a_verdict() -> None:
         (RunnerExit(Exit(signal=signal.SIGABRT)), True),
         (RunnerExit(KILLED, kill_reason=KillReason.STALLED), True),
         (RunnerExit(CLEAN, GPU_OOM), False),
+        (RunnerExit(CLEAN, DISK_FULL), False),
         (RunnerExit(CLEAN, FAILED), False),
         (RunnerExit(CLEAN, RESULT), False),
         (RunnerExit(CLEAN, Stopped(reason="drain"), requested=Ask.DRAIN), False),
