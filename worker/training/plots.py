@@ -35,38 +35,37 @@ HEAD, LABEL = 0.36, 0.24
 #: Width left free at the right, and the gap beside texts.
 RIGHT, GAP = 0.25, 0.07
 #: Numbers at most along an axis.
-_MOST_TICKS = 4
+_MOST_TICKS = 5
 #: Characters shown of a name.
 _MOST_LETTERS = 40
 #: Level of PNG compression: the default of 6 takes 1.5 times as long.
 _COMPRESSION = 3
 
-_TICKS = {"labelsize": TICK, "color": MUTED, "major.size": 0.0}
-#: Draws in the common style, as a decorator. `$` does not begin a formula: names are shown literally.
-styled = matplotlib.rc_context(
-    {
-        "text.parse_math": False,
-        "figure.dpi": DPI,
-        "axes.titlelocation": "left",
-        "axes.titlecolor": INK,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titley": 1.0,
-        "axes.labelcolor": MUTED,
-        "axes.labelsize": 9,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        **{f"axes.spines.{side}": False for side in ("left", "bottom", "right", "top")},
-        "grid.color": GRID,
-        "grid.linewidth": 0.8,
-        **{f"{axis}tick.{name}": value for axis in "xy" for name, value in _TICKS.items()},
-        "legend.frameon": False,
-        "legend.fontsize": TICK,
-        "legend.labelcolor": INK,
-        "lines.linewidth": 1.8,
-        "lines.markersize": 4,
-    }
-)
+_TICK_STYLE = {"labelsize": TICK, "color": MUTED, "major.size": 0.0}
+_STYLE: Any = {
+    "text.parse_math": False,  # names are shown literally: `$` does not begin a formula
+    "figure.dpi": DPI,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titley": 1.0,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    **{f"axes.spines.{side}": False for side in ("left", "bottom", "right", "top")},
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    **{f"{axis}tick.{name}": value for axis in "xy" for name, value in _TICK_STYLE.items()},
+    "legend.frameon": False,
+    "legend.fontsize": TICK,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+#: Gives a function that draws the common style; programs keep their own.
+styled = matplotlib.rc_context(_STYLE)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -85,7 +84,8 @@ def panels(figure: Figure, count: int) -> list[Any]:
 
 def number_ticks(axis: Any, whole: bool = False) -> None:
     """Give an axis few round (or whole) numbers, written in full."""
-    axis.set_major_locator(MaxNLocator(_MOST_TICKS, steps=[1, 2, 2.5, 5, 10], integer=whole))
+    steps = [1, 2, 2.5, 5, 10]
+    axis.set_major_locator(MaxNLocator(_MOST_TICKS, steps=steps, integer=whole, min_n_ticks=1 if whole else 2))
     axis.set_major_formatter(StrMethodFormatter("{x:.10g}"))
 
 
@@ -98,18 +98,21 @@ def label(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
 
 def arrange(figure: Figure, beside: float = 0.0) -> None:
     """Set the margins of axes in a row, once all is drawn. `beside`: a width left free at the right of all."""
-    width, height = figure.get_size_inches()
-    width, row = width - beside, figure.axes
+    (width, height), row = figure.get_size_inches(), figure.axes
     left = max(_left(axes) for axes in row)
-    bottom = GAP + TICK / 72 + (LABEL if any(axes.get_xlabel() for axes in row) else 0) + GAP
-    inner = width / len(row) - left - RIGHT
+    bottom = GAP + LABEL + GAP + TICK / 72
+    inner = (width - beside) / len(row) - left - RIGHT
     figure.subplots_adjust(
-        left=left / (width + beside),
-        right=(width - RIGHT) / (width + beside),
+        left=left / width,
+        right=1 - (RIGHT + beside) / width,
         bottom=bottom / height,
         top=1 - HEAD / height,
         wspace=(left + RIGHT) / inner,
     )
+    for axes in row:
+        # Else each axis would measure its numbers twice to place its label.
+        axes.xaxis.set_label_coords(0.5, -(bottom - GAP - LABEL / 2) / (height - HEAD - bottom))
+        axes.yaxis.set_label_coords(-(left - LABEL) / inner, 0.5)
 
 
 def _left(axes: Any) -> float:
@@ -147,7 +150,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def image_of(figure: Figure) -> Image.Image:
     """Draw a figure once. `Figure.savefig` would draw it twice, the first time for the layout alone."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 

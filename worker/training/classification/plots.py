@@ -130,7 +130,9 @@ def draw_roc(document: dict[str, Any], path: Path) -> Path:
     whole.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=DASHED)
     corner.set(xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
     if beside:
-        corner.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class  AUC", title_fontsize=TICK)
+        corner.legend(
+            loc="upper left", bbox_to_anchor=(1, 1), title="class  AUC", title_fontsize=TICK, alignment="left"
+        )
     arrange(figure, beside)
     return save(figure, path)
 
