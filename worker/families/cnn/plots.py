@@ -41,7 +41,7 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
 def draw_predictions(report: Evaluation, path: Path) -> Path:
     """Draw 25 images with predicted and true classes; mistakes are framed in red.
 
-    Pillow puts the images between the texts: matplotlib takes longer to scale them than a small model to train.
+    Pillow puts the images between the texts: scaling them in matplotlib takes as long as all the rest.
     """
     classes, arrays = report.document["classes"], report.arrays
     width, height = _PER_ROW * _STEP - _BETWEEN + 2 * _MARGIN, _TOP + _PER_ROW * _ROW + _MARGIN
