@@ -6,9 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Evaluation
-from worker.training.canvas import Canvas
 from worker.training.classification.plots import draw_confusion
-from worker.training.plots import BLUE, GREEN, INK, ORANGE, Entry, History, Panel, draw_curves, shown
+from worker.training.plots import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    History,
+    arrange,
+    draw_curves,
+    label,
+    legend_in_head,
+    new_figure,
+    panels,
+    save,
+    shown,
+    styled,
+)
 
 #: Entity types in the figure: those with most entities.
 MOST_TYPES = 30
@@ -25,31 +39,23 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
     return [*paths, write_worst(report.document, folder / "worst_sentences.txt")]
 
 
+@styled
 def draw_entities(document: dict[str, Any], path: Path) -> Path:
     """Draw precision, recall and F1 of each entity type."""
     rows = sorted(document["per_entity"], key=lambda row: -row["support"])[:MOST_TYPES]
-    canvas = Canvas(900, 140 + 66 * len(rows))
-    panel = Panel(
-        canvas,
-        (0, 0, canvas.width, canvas.height),
-        (0.0, 1.12),
-        (len(rows) - 0.4, -0.6),
-        title=f"entities · F1 {document['metrics']['f1_entity']:.4f}",
-        xlabel="share",
-        yticks=[(float(number), f"{shown(row['entity'])} ({row['support']:,})") for number, row in enumerate(rows)],
-    )
+    figure = new_figure(7.5, 1.2 + 0.55 * len(rows))
+    (axes,) = panels(figure, 1)
+    label(axes, f"entities · F1 {document['metrics']['f1_entity']:.4f}", "share")
     colors = {"precision": BLUE, "recall": ORANGE, "f1": GREEN}
     for place, (name, color) in enumerate(colors.items()):
-        for number, row in enumerate(rows):
-            _draw_bar(panel, number + 0.26 * (place - 1), row[name], color)
-    panel.legend_in_head([Entry(name, color) for name, color in colors.items()])
-    return canvas.save(path)
-
-
-def _draw_bar(panel: Panel, y: float, share: float, color: str) -> None:
-    (left, right), (top, bottom) = panel.across([0, share]), panel.along([y - 0.12, y + 0.12])
-    panel.canvas.box(left, bottom, right - left, top - bottom, fill=color)
-    panel.canvas.text(right + 5, (top + bottom) / 2, f"{share:.3f}", 7, INK, along="middle")
+        heights = [number + 0.26 * (place - 1) for number in range(len(rows))]
+        bars = axes.barh(heights, [row[name] for row in rows], height=0.24, color=color, label=name)
+        axes.bar_label(bars, [f"{row[name]:.3f}" for row in rows], padding=3, fontsize=7, color=INK)
+    axes.set_yticks(range(len(rows)), [f"{shown(row['entity'])} ({row['support']:,})" for row in rows])
+    axes.set(xlim=(0, 1.12), ylim=(len(rows) - 0.4, -0.6))
+    legend_in_head(axes, len(colors))
+    arrange(figure)
+    return save(figure, path)
 
 
 def write_worst(document: dict[str, Any], path: Path) -> Path:
