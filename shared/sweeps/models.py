@@ -130,7 +130,7 @@ class SweepTrial(SQLModel, table=True):
 
 
 class SweepEvent(SQLModel, table=True):
-    """One event of a sweep: `state`, `trial`, `changed`, `best`, `problem`. `seq` orders the commits of a sweep."""
+    """One event of a sweep, in the order of `seq`: `state`, `trial`, `changed`, `best`, `problem`, `recovered`."""
 
     __tablename__ = "sweep_events"
 

@@ -2,7 +2,7 @@
 
     create, pause, resume, stop, cancel, add_trials, delete_sweep     requests of users
     start_trial, settle, report, hold, close                          maintenance; any number of processes may run it
-    note_problem, fail_if_all_refused                                 maintenance, where a sweep cannot go on
+    note_problem, note_recovery, fail_if_all_refused                  maintenance, where a sweep cannot go on
 
 Rows are locked in the order sweep, trial, job. A trial's row and its job are written in one transaction. The UPDATE
 that counts it comes first: it is conditional on the number of trials before, so of two processes that choose the same
@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, and_, delete, exists, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, InvalidRequest, RequestError
@@ -204,7 +204,16 @@ def _running_jobs(conn: Connection, sweep_id: str) -> Sequence[Found]:
 def _ask_jobs(conn: Connection, sweep_id: str, request: StopRequest) -> None:
     for row in _running_jobs(conn, sweep_id):
         if not JobState(row.state).is_final:
-            job_transitions.request_stop(conn, row.job_id, request, None)
+            _ask(conn, row.job_id, request)
+
+
+def _ask(conn: Connection, job_id: str, request: StopRequest) -> bool:
+    """Ask the job of a trial to stop; return False if it has just ended."""
+    try:
+        job_transitions.request_stop(conn, job_id, request, None)
+    except Conflict:
+        return False
+    return True
 
 
 # -- maintenance ----------------------------------------------------------------------------------
@@ -300,9 +309,7 @@ def report(conn: Connection, sweep_id: str, seen: Report) -> bool:
     if not conn.execute(update(sweep_trials).where(*mine).values(**values)).rowcount:
         return False
     if seen.prune:
-        try:
-            job_transitions.request_stop(conn, seen.job_id, StopRequest.FINISH, None)
-        except Conflict:  # it has just ended by itself, so that nothing was pruned
+        if not _ask(conn, seen.job_id, StopRequest.FINISH):  # it ended by itself, so that nothing was pruned
             conn.execute(update(sweep_trials).where(*mine[:3]).values(pruning=False))
             return False
         _change(conn, sweeps.c.id == sweep_id, "trial", {"trial": seen.number, "state": "pruning"})
@@ -329,10 +336,8 @@ def hold(conn: Connection, sweep_id: str) -> int:
 
 def _pause_job(conn: Connection, row: Found) -> int:
     state = JobState(row.state)
-    if state is JobState.QUEUED or (state is JobState.RUNNING and row.stop_requested is None):
-        job_transitions.request_stop(conn, row.job_id, StopRequest.PAUSE, None)
-        return 1
-    return 0
+    can_pause = state is JobState.QUEUED or (state is JobState.RUNNING and row.stop_requested is None)
+    return int(can_pause and _ask(conn, row.job_id, StopRequest.PAUSE))
 
 
 def _resume_job(conn: Connection, sweep_id: str, row: Found) -> int:
@@ -370,11 +375,32 @@ def close(conn: Connection, sweep_id: str) -> Found | None:
 
 
 def note_problem(conn: Connection, sweep_id: str, error: str) -> bool:
-    """Write that a pass has failed; end the sweep if those before it have, too. Return whether it has ended it."""
-    _change(conn, sweeps.c.id == sweep_id, _PROBLEM, {"error": error[:500]})
-    newest = select(sweep_events.c.type).where(sweep_events.c.sweep_id == sweep_id).order_by(sweep_events.c.seq.desc())
-    kinds = list(conn.scalars(newest.limit(PROBLEMS_IN_A_ROW)))
+    """Write that a pass has failed; end the sweep if those before it have, too. Return whether it has ended it.
+
+    Nothing is written of a sweep that has ended: passes go on until its last jobs have.
+    """
+    unfinished = and_(sweeps.c.id == sweep_id, sweeps.c.finished_at.is_(None))
+    if _change(conn, unfinished, _PROBLEM, {"error": error[:500]}) is None:
+        return False
+    kinds = list(conn.scalars(_newest_events(sweep_id, PROBLEMS_IN_A_ROW)))
     return kinds == [_PROBLEM] * PROBLEMS_IN_A_ROW and _fail(conn, sweep_id, error)
+
+
+def has_problem(conn: Connection, sweep_id: str) -> bool:
+    """Return whether a pass has failed and nothing else has happened since: a read."""
+    return bool(conn.scalar(_newest_events(sweep_id, 1)) == _PROBLEM)
+
+
+def note_recovery(conn: Connection, sweep_id: str) -> None:
+    """Write that a pass has succeeded after one that failed."""
+    before = _newest_events(sweep_id, 1).scalar_subquery()
+    _change(conn, and_(sweeps.c.id == sweep_id, before == _PROBLEM), "recovered", {})
+
+
+def _newest_events(sweep_id: str, count: int) -> Select[Any]:
+    """Select the types of the newest events."""
+    types = select(sweep_events.c.type).where(sweep_events.c.sweep_id == sweep_id)
+    return types.order_by(sweep_events.c.seq.desc()).limit(count)
 
 
 def fail_if_all_refused(conn: Connection, sweep_id: str) -> bool:

@@ -77,6 +77,7 @@ def _attempt(order: Order) -> None:
         (order.folder / "outcome.json").write_text(ended.model_dump_json())
         return True
 
+    os.environ["RANK"] = "7"  # as of a worker that a cluster's launcher has started
     sys.stdout.flush()
     code = runner.agent_of(assignment).run(assignment, lead, lambda frame: _say(order.folder, frame))
     if code < 0:

@@ -112,5 +112,5 @@ class WorkerHeartbeat:
 
 
 def _register(conn: Connection, worker: WorkerInfo) -> None:
+    ledger.register(conn, worker)  # first: `ledger.forget`, too, locks devices before workers
     register(conn, worker)
-    ledger.register(conn, worker)

@@ -14,6 +14,7 @@ from shared.errors import UnsupportedJob
 from shared.job_files import checkpoint_files
 from shared.models.promotion_gate import Rule
 from shared.specs.jobs import RunJob
+from worker.hardware.frameworks import framework_of
 from worker.programs.attempt import PHASE, FollowingRun, ProgramRun
 from worker.programs.checkpoint import restore
 from worker.programs.promotion import compare_with_champion
@@ -34,7 +35,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     latest, damaged = restore(job_dir, assignment.resume)
     train = function(program.train)
     evaluate = function(program.evaluate) if job.promote and program.evaluate else None
-    leads = not assignment.devices or os.environ.get("RANK", "0") == "0"  # TensorFlow's gang is one process
+    # One process is TensorFlow's gang, whatever `RANK` says that its worker was started with.
+    leads = not assignment.devices or framework_of(assignment.spec) == "tensorflow" or os.environ["RANK"] == "0"
     attempt = (ProgramRun if leads else FollowingRun)(assignment, reporter, job, params, latest)
     reporter.started(
         Started(

@@ -42,6 +42,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
     for sweep_id in active:
         try:
             counts.update(SweepPass(engine, sweep_id).run())
+            _note_recovery(engine, sweep_id)
         except Unavailable:
             raise
         except Exception as error:  # one sweep delays no other
@@ -54,6 +55,15 @@ def _noted(engine: Engine, sweep_id: str, error: str) -> bool:
     emit("sweep.pass_failed", sweep_id=sweep_id, error=error)
     with write(engine) as conn:
         return transitions.note_problem(conn, sweep_id, error)
+
+
+def _note_recovery(engine: Engine, sweep_id: str) -> None:
+    """Note that a pass over a sweep has succeeded, if the one before it failed."""
+    with read(engine) as conn:
+        if not transitions.has_problem(conn, sweep_id):
+            return
+    with write(engine) as conn:
+        transitions.note_recovery(conn, sweep_id)
 
 
 @dataclass(frozen=True)

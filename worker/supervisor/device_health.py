@@ -72,9 +72,9 @@ class DeviceHealth:
         return None
 
     def hear_peers(self) -> None:
-        """Try this worker's device soon if the worker of a gang found that it fails."""
+        """Try this worker's device soon if the worker of a gang found that it fails and the driver has it."""
         slot = self._runners.slot
-        if slot is None or self._is_suspected or not slot.suspicion.exists():
+        if slot is None or self._lost is not None or self._is_suspected or not slot.suspicion.exists():
             return
         self._is_suspected = True
         threading.Thread(target=self._try_suspected, args=(slot,), name="device-suspected", daemon=True).start()

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
+from shared.db import schema
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import devices
 from shared.fleet import ledger, workers
-from shared.fleet.workers import WorkerInfo
+from shared.fleet.workers import Usage, WorkerInfo
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome
 from tests.support.factories import claim_job, let_wait, make_claimer, register_device, submit_job
 from tests.support.stack import eventually
+from worker.hardware.heartbeat import Activity, WorkerHeartbeat
 
 FIRST, LAST = "cpu0@a", "cpu1@a"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -72,6 +74,19 @@ def test_a_host_that_is_gone_is_forgotten_in_order(engine: Engine) -> None:
     assert_in_order(engine, lambda conn: ledger.forget(conn, "a", 30.0))
     with read(engine) as conn:
         assert ledger.slots(conn) == []
+
+
+def test_a_worker_that_registers_locks_its_row_after_its_device_as_one_who_forgets_it(engine: Engine) -> None:
+    worker = WorkerInfo(FIRST, "a", 1, "cpu", device_name="Test cpu")
+    heartbeat = WorkerHeartbeat(engine, lambda: worker, 1000.0, Activity, Usage)
+    try:
+        with write(engine) as conn:
+            conn.execute(select(devices).where(devices.c.id == FIRST).with_for_update())
+            heartbeat.start()
+            eventually("it waits for the device", lambda: waits(engine))
+            conn.execute(select(schema.workers).where(schema.workers.c.name == FIRST).with_for_update(nowait=True))
+    finally:
+        heartbeat.stop()
 
 
 def test_the_reserver_keeps_devices_in_order(engine: Engine) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
 from nightshift.states import JobState
@@ -326,6 +327,34 @@ def test_a_problem_that_passes_ends_no_sweep(engine: Engine, monkeypatch: pytest
     assert told == ["RuntimeError: the memory is full"] * 3
 
 
+def test_problems_between_passes_that_succeed_are_not_in_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep_id = make_sweep(engine, trials=1)
+    beat(engine)
+    monkeypatch.setattr(transitions, "PROBLEMS_IN_A_ROW", 2)
+    for _ in range(3):  # while the job of the trial runs, nothing else happens to the sweep
+        with monkeypatch.context() as broken:
+            broken.setattr(sweeper.SweepPass, "run", fail)
+            beat(engine)
+        beat(engine)
+        beat(engine)
+    assert sweep_of(engine, sweep_id).state == "running"
+    with read(engine) as conn:
+        told = [event["type"] for event in queries.events(conn, sweep_id)]
+    assert told[-6:] == ["problem", "recovered"] * 3
+
+
+def test_problems_of_a_sweep_that_has_ended_are_no_events(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep_id = make_sweep(engine, trials=1)
+    beat(engine)
+    with write(engine) as conn:
+        transitions.cancel(conn, sweep_id, OWNER)
+    monkeypatch.setattr(sweeper.SweepPass, "run", fail)
+    beat(engine)
+    with read(engine) as conn:
+        assert queries.active_ids(conn) == [sweep_id], "its trial is not settled"
+        assert "problem" not in [event["type"] for event in queries.events(conn, sweep_id)]
+
+
 def fail(*_: Any) -> None:
     raise RuntimeError("the memory is full")
 
@@ -454,6 +483,24 @@ def test_cancel_ends_it_at_once_and_its_jobs_with_it(engine: Engine) -> None:
     assert sweep.outcome is None
     with write(engine) as conn, pytest.raises(Conflict, match="it cannot be stopped now"):
         transitions.stop(conn, sweep_id, OWNER)
+
+
+@pytest.mark.parametrize("ask", [transitions.stop, transitions.pause])
+def test_a_sweep_stops_and_pauses_though_one_of_its_jobs_has_just_ended(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Connection, str, str], None]
+) -> None:
+    sweep_id = make_sweep(engine, trials=9, concurrency=2)
+    beat(engine)
+    ended = claim(engine)
+    assert ended is not None
+    with read(engine) as conn:
+        before = transitions._running_jobs(conn, sweep_id)
+    succeed(engine, ended, 0.5)
+    monkeypatch.setattr(transitions, "_running_jobs", lambda *_: before)
+    with write(engine) as conn:
+        ask(conn, sweep_id, OWNER)
+    beat(engine)
+    assert sweep_of(engine, sweep_id).best == 0
 
 
 def test_added_trials_learn_from_those_before(engine: Engine) -> None:

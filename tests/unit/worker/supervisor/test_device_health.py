@@ -161,3 +161,16 @@ def test_a_suspicion_waits_for_the_runner_that_uses_the_device_and_may_be_wrong(
     os.close(held)
     eventually("it has tried", lambda: health.hear_peers() or not pool.slot.suspicion.exists())
     assert (health.left_because, pool.frameworks) == (None, {"torch", "tensorflow"})
+
+
+def test_a_suspicion_waits_for_the_driver_that_lost_the_card(pool: Pool, make: Callable[..., DeviceHealth]) -> None:
+    health = make(device_retry_seconds=1000)
+    health.hear_driver("GPU is lost")
+    pool.slot.suspicion.touch()
+    health.hear_peers()
+    eventually("it has looked", lambda: not health._is_suspected)
+    assert (pool.tried, pool.slot.suspicion.exists()) == ([], True)
+    assert health.left_because == "the NVIDIA driver says: GPU is lost"
+    health.hear_driver(None)
+    eventually("it has tried", lambda: health.hear_peers() or not pool.slot.suspicion.exists())
+    assert health.left_because is None
