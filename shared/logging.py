@@ -28,6 +28,7 @@ _WARNINGS = frozenset(
         "tick.failed",
         "tracing.unavailable",
         "webhook.dead",
+        "worker.broker_left_behind",
     }
 )
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})

@@ -13,7 +13,7 @@ import argparse
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from shared.settings import Settings, get_settings
 from shared.specs.families import SETTING
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
+from worker.celery_app.shutdown import Shutdown
 from worker.celery_app.tasks import register_attempt, silence_celery
 from worker.device_processes import DeviceProcesses
 from worker.hardware import frameworks, plugins
@@ -104,13 +105,17 @@ def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     if health is not None:
         warm_first(context)
         threading.Thread(target=health.try_first, name="device-first", daemon=True).start()
-    try:
-        return serve(context, supervisor)
-    finally:
+
+    def close() -> None:
         if health is not None:
             health.close()
         runners.close()
         forkservers.close()
+
+    try:
+        return serve(context, supervisor, close)
+    finally:
+        close()
 
 
 def make_clients(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
@@ -140,8 +145,8 @@ def warm_first(context: WorkerContext) -> None:
         context.runners.warm_in_background(working[0])
 
 
-def serve(context: WorkerContext, supervisor: Supervisor) -> int:
-    """Run the Celery worker until it exits, and return its exit code."""
+def serve(context: WorkerContext, supervisor: Supervisor, close: Callable[[], None]) -> int:
+    """Run the Celery worker until it exits, and return its exit code. `close` ends the runners and forkservers."""
     silence_celery()
     app = make_celery(context.settings, "worker")
     register_attempt(app, supervisor.run_one)
@@ -154,10 +159,12 @@ def serve(context: WorkerContext, supervisor: Supervisor) -> int:
         follow(health, heartbeat)  # it may have tried them already
     queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
-    connect(context, supervisor, heartbeat)
+    shutdown = Shutdown(supervisor.wait_idle, heartbeat.stop, close)
+    connect(context, supervisor, heartbeat, shutdown)
     try:
         celery_worker.start()
     finally:
+        shutdown.celery_has_left()
         heartbeat.stop()
     return int(celery_worker.exitcode or 0)
 
@@ -191,7 +198,7 @@ def follow(health: DeviceHealth, heartbeat: WorkerHeartbeat) -> None:
     heartbeat.tell()
 
 
-def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat) -> None:
+def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat, shutdown: Shutdown) -> None:
     """Connect handlers to Celery's signals, strongly: weak references would let closures be collected."""
 
     def ready(**_: Any) -> None:
@@ -210,6 +217,7 @@ def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHea
         last_resort = threading.Timer(seconds, os._exit, (1,))
         last_resort.daemon = True
         last_resort.start()
+        shutdown.begin()
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(shutting_down, weak=False)

@@ -7,8 +7,8 @@ meanwhile. No error ends the worker: all are caught and logged.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 
 from shared import doorbell, tracing
@@ -46,6 +46,8 @@ class Supervisor:
         self._on_device: Attempt | None = None
         self._draining_since: float | None = None
         self._drains = threading.Event()
+        #: Number of doorbells that are served now.
+        self._served, self._changed = 0, threading.Condition()
         #: Called in the thread of an attempt that has left the device.
         self.on_device_free: Callable[[], None] = _nothing
 
@@ -76,8 +78,28 @@ class Supervisor:
         for attempt in tuple(self._attempts.values()):
             attempt.wake()
 
+    def wait_idle(self) -> None:
+        """Wait until no doorbell is served. A worker that drains claims no job after that."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._served == 0)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        with self._changed:
+            self._served += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._served -= 1
+                self._changed.notify_all()
+
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
+        with self._serving():
+            self._run_one(celery_task_id)
+
+    def _run_one(self, celery_task_id: str | None) -> None:
         if self.draining or not self._context.runners.frameworks:
             self._ring_for_others()  # it has left its queues, or is about to: what it heard is for another worker
             return
