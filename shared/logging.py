@@ -23,6 +23,7 @@ _WARNINGS = frozenset(
         "checkpoint.quarantined",
         "database.unavailable",
         "forkserver.died",
+        "forkserver.failed",
         "job.rescued",
         "lease.lost",
         "tick.failed",

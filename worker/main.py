@@ -154,9 +154,11 @@ def serve(context: WorkerContext, supervisor: Supervisor, close: Callable[[], No
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     supervisor.on_device_free = pool.free_device
     queue_guard.on_change = heartbeat.set_listening
-    if (health := context.health) is not None:
-        health.on_change = partial(follow, health, heartbeat)
-        follow(health, heartbeat)  # it may have tried them already
+    on_change = partial(follow, context, heartbeat)
+    context.runners.follow(on_change)
+    if context.health is not None:
+        context.health.on_change = on_change
+    on_change()  # it may have tried the frameworks already
     queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
     shutdown = Shutdown(supervisor.wait_idle, heartbeat.stop, close)
@@ -181,7 +183,7 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
         return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:
-        return Activity(supervisor.job_id, supervisor.draining, health.left_because if health else None)
+        return Activity(supervisor.job_id, supervisor.draining, context.left_because)
 
     info, seconds = worker_info(context), context.settings.heartbeat_seconds
 
@@ -192,9 +194,9 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
     return WorkerHeartbeat(context.engine, worker, seconds, current, usage)
 
 
-def follow(health: DeviceHealth, heartbeat: WorkerHeartbeat) -> None:
+def follow(context: WorkerContext, heartbeat: WorkerHeartbeat) -> None:
     """Take doorbells only while a framework works on the device, and say so."""
-    queue_guard.leave(health.left_because is not None)
+    queue_guard.leave(context.left_because is not None)
     heartbeat.tell()
 
 
