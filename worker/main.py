@@ -154,8 +154,9 @@ def serve(context: WorkerContext, supervisor: Supervisor, close: Callable[[], No
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     supervisor.on_device_free = pool.free_device
     queue_guard.on_change = heartbeat.set_listening
-    on_change = partial(follow, context, heartbeat)
+    on_change = partial(follow, context, supervisor, heartbeat)
     context.runners.follow(on_change)
+    supervisor.disk.on_change = on_change
     if context.health is not None:
         context.health.on_change = on_change
     on_change()  # it may have tried the frameworks already
@@ -172,18 +173,19 @@ def serve(context: WorkerContext, supervisor: Supervisor, close: Callable[[], No
 
 
 def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHeartbeat:
-    """Return the worker's heartbeat, which also sees when the driver loses its device."""
+    """Return the worker's heartbeat, which also sees when the driver loses its device, and when the disk is full."""
     monitor, health = ResourceMonitor(context.device), context.health
 
     def usage() -> Usage:
         found = monitor.read()
+        supervisor.disk.is_full()
         if health is not None:
             health.hear_driver(monitor.lost)
             health.hear_peers()
         return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:
-        return Activity(supervisor.job_id, supervisor.draining, context.left_because)
+        return Activity(supervisor.job_id, supervisor.draining, context.left_because, supervisor.disk.full_because)
 
     info, seconds = worker_info(context), context.settings.heartbeat_seconds
 
@@ -194,9 +196,9 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
     return WorkerHeartbeat(context.engine, worker, seconds, current, usage)
 
 
-def follow(context: WorkerContext, heartbeat: WorkerHeartbeat) -> None:
-    """Take doorbells only while a framework works on the device, and say so."""
-    queue_guard.leave(context.left_because is not None)
+def follow(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat) -> None:
+    """Take doorbells only while a framework works on the device and the disk has room, and say so."""
+    queue_guard.leave(context.left_because is not None or supervisor.disk.full_because is not None)
     heartbeat.tell()
 
 

@@ -19,11 +19,12 @@ from shared.fleet.workers import Usage, WorkerInfo, deregister, describe, heartb
 
 @dataclass(frozen=True)
 class Activity:
-    """What a worker does now. `left_because`: it left its device."""
+    """What a worker does now. `left_because`: it left its device. `disk_full`: its disk has no room."""
 
     job_id: str | None = None
     draining: bool = False
     left_because: str | None = None
+    disk_full: str | None = None
 
 
 class WorkerHeartbeat:
@@ -105,6 +106,7 @@ class WorkerHeartbeat:
             draining=now.draining,
             listening=self._listening,
             left_because=now.left_because,
+            disk_full=now.disk_full,
             usage=usage,
         )
 

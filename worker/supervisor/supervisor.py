@@ -19,7 +19,7 @@ from shared.failpoints import failpoint
 from shared.fleet import ledger
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
-from worker.hardware import disk
+from worker.hardware.disk import DiskSpace
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
 
@@ -41,6 +41,7 @@ class Supervisor:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
+        self.disk = DiskSpace(context.name, context.settings.storage_root)
         #: By the thread that runs it.
         self._attempts: dict[int, Attempt] = {}
         self._on_device: Attempt | None = None
@@ -100,15 +101,12 @@ class Supervisor:
             self._run_one(celery_task_id)
 
     def _run_one(self, celery_task_id: str | None) -> None:
-        if self.draining or not self._context.runners.frameworks:
+        if self.draining or not self._context.runners.frameworks or self.disk.is_full():
             self._ring_for_others()  # it has left its queues, or is about to: what it heard is for another worker
             return
         claimed = None
         try:
             failpoint("doorbell.heard")
-            if (free := disk.free_bytes(self._context.settings.storage_root)) < disk.LEAST_FREE_BYTES:
-                emit("worker.disk_full", worker=self._context.name, free_bytes=free)
-                return  # the dispatcher rings again, for this worker or another
             claimed_at, claimed = monotonic(), self._claim(celery_task_id)
             while claimed is None and self._awaits_lent_device():
                 claimed_at, claimed = monotonic(), self._claim(celery_task_id)
