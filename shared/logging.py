@@ -23,11 +23,13 @@ _WARNINGS = frozenset(
         "checkpoint.quarantined",
         "database.unavailable",
         "forkserver.died",
+        "forkserver.failed",
         "job.rescued",
         "lease.lost",
         "tick.failed",
         "tracing.unavailable",
         "webhook.dead",
+        "worker.broker_left_behind",
     }
 )
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})

@@ -13,7 +13,7 @@ import argparse
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from shared.settings import Settings, get_settings
 from shared.specs.families import SETTING
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
+from worker.celery_app.shutdown import Shutdown
 from worker.celery_app.tasks import register_attempt, silence_celery
 from worker.device_processes import DeviceProcesses
 from worker.hardware import frameworks, plugins
@@ -104,13 +105,17 @@ def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     if health is not None:
         warm_first(context)
         threading.Thread(target=health.try_first, name="device-first", daemon=True).start()
-    try:
-        return serve(context, supervisor)
-    finally:
+
+    def close() -> None:
         if health is not None:
             health.close()
         runners.close()
         forkservers.close()
+
+    try:
+        return serve(context, supervisor, close)
+    finally:
+        close()
 
 
 def make_clients(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
@@ -140,8 +145,8 @@ def warm_first(context: WorkerContext) -> None:
         context.runners.warm_in_background(working[0])
 
 
-def serve(context: WorkerContext, supervisor: Supervisor) -> int:
-    """Run the Celery worker until it exits, and return its exit code."""
+def serve(context: WorkerContext, supervisor: Supervisor, close: Callable[[], None]) -> int:
+    """Run the Celery worker until it exits, and return its exit code. `close` ends the runners and forkservers."""
     silence_celery()
     app = make_celery(context.settings, "worker")
     register_attempt(app, supervisor.run_one)
@@ -149,32 +154,38 @@ def serve(context: WorkerContext, supervisor: Supervisor) -> int:
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     supervisor.on_device_free = pool.free_device
     queue_guard.on_change = heartbeat.set_listening
-    if (health := context.health) is not None:
-        health.on_change = partial(follow, health, heartbeat)
-        follow(health, heartbeat)  # it may have tried them already
+    on_change = partial(follow, context, supervisor, heartbeat)
+    context.runners.follow(on_change)
+    supervisor.disk.on_change = on_change
+    if context.health is not None:
+        context.health.on_change = on_change
+    on_change()  # it may have tried the frameworks already
     queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
-    connect(context, supervisor, heartbeat)
+    shutdown = Shutdown(supervisor.wait_idle, heartbeat.stop, close)
+    connect(context, supervisor, heartbeat, shutdown)
     try:
         celery_worker.start()
     finally:
+        shutdown.celery_has_left()
         heartbeat.stop()
     return int(celery_worker.exitcode or 0)
 
 
 def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHeartbeat:
-    """Return the worker's heartbeat, which also sees when the driver loses its device."""
+    """Return the worker's heartbeat, which also sees when the driver loses its device, and when the disk is full."""
     monitor, health = ResourceMonitor(context.device), context.health
 
     def usage() -> Usage:
         found = monitor.read()
+        supervisor.disk.is_full()
         if health is not None:
             health.hear_driver(monitor.lost)
             health.hear_peers()
         return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:
-        return Activity(supervisor.job_id, supervisor.draining, health.left_because if health else None)
+        return Activity(supervisor.job_id, supervisor.draining, context.left_because, supervisor.disk.full_because)
 
     info, seconds = worker_info(context), context.settings.heartbeat_seconds
 
@@ -185,13 +196,13 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
     return WorkerHeartbeat(context.engine, worker, seconds, current, usage)
 
 
-def follow(health: DeviceHealth, heartbeat: WorkerHeartbeat) -> None:
-    """Take doorbells only while a framework works on the device, and say so."""
-    queue_guard.leave(health.left_because is not None)
+def follow(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat) -> None:
+    """Take doorbells only while a framework works on the device and the disk has room, and say so."""
+    queue_guard.leave(context.left_because is not None or supervisor.disk.full_because is not None)
     heartbeat.tell()
 
 
-def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat) -> None:
+def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat, shutdown: Shutdown) -> None:
     """Connect handlers to Celery's signals, strongly: weak references would let closures be collected."""
 
     def ready(**_: Any) -> None:
@@ -210,6 +221,7 @@ def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHea
         last_resort = threading.Timer(seconds, os._exit, (1,))
         last_resort.daemon = True
         last_resort.start()
+        shutdown.begin()
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(shutting_down, weak=False)

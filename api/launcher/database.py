@@ -14,7 +14,7 @@ from shared.db.migrate import upgrade
 from shared.db.schema import workers
 from shared.errors import DatabaseUnavailable
 from shared.fleet import keys
-from shared.fleet.workers import DEVICE_FAILED
+from shared.fleet.workers import AWAY
 from shared.settings import Settings
 
 
@@ -55,9 +55,9 @@ class Database:
     def worker_has_started(self, name: str) -> bool:
         """Return whether this worker has registered since the launcher started; an older row does not count.
 
-        One that left its device has started: it looks again, and the others work.
+        One that left its device, or whose disk is full, has started: it looks again, and the others work.
         """
-        started = workers.c.state.in_(("online", DEVICE_FAILED))
+        started = workers.c.state.in_(("online", *AWAY))
         query = select(workers.c.heartbeat_at).where(workers.c.name == name, started)
         try:
             with read(self.engine) as conn:

@@ -49,7 +49,8 @@ class Worker(Resource):
     state: Annotated[
         str,
         "online, not_listening (lost its queue and is reconnecting), device_failed (left its device: "
-        "`left_because`), draining or offline (no heartbeat for a lease)",
+        "`left_because`), disk_full (its disk has no room for a job: `left_because`), draining or offline (no "
+        "heartbeat for a lease)",
     ]
     device: Literal["cpu", "gpu"]
     device_name: str
@@ -57,7 +58,7 @@ class Worker(Resource):
     frameworks: Annotated[list[str], "The frameworks that work on its device."]
     unusable: Annotated[dict[str, str], "Why other installed frameworks do not work on its device, by name."]
     takes_auto: Annotated[bool, "Whether it takes jobs for any device; false: only those that require its device."]
-    left_because: Annotated[str | None, "Why it left its device; null: it works on it."]
+    left_because: Annotated[str | None, "Why it left its device, or has no room on its disk; null: it takes jobs."]
     versions: dict[str, Any]
     job_id: Annotated[str | None, "The job on its device; null for another owner's job."]
     finishing_job_ids: Annotated[list[str], "Jobs that have left its device and still store their results."]

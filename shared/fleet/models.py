@@ -30,9 +30,9 @@ class Worker(SQLModel, table=True):
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     #: Whether it takes jobs for any device; else only those that require its device.
     takes_auto: bool = Field(default=True, sa_column=Column(Boolean, nullable=False, server_default=true()))
-    #: online | not_listening | device_failed | draining | offline
+    #: online | not_listening | device_failed | disk_full | draining | offline
     state: str = Field(default="online", max_length=16)
-    #: Why it left its device; null: it works on it.
+    #: Why it left its device, or has no room on its disk; null: it takes jobs.
     left_because: str | None = Field(default=None, max_length=500)
     job_id: str | None = Field(default=None, max_length=32)
     #: Usage of its device and host at the last heartbeat (shared.fleet.workers.Usage).

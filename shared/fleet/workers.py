@@ -24,6 +24,10 @@ from shared.jobs.ownership import owned_ids
 NOT_LISTENING = "not_listening"
 #: State of a worker that runs but left its device, because no framework works on it any more; it looks again.
 DEVICE_FAILED = "device_failed"
+#: State of a worker that runs but takes no jobs, because its host's disk has no room; it looks again.
+DISK_FULL = "disk_full"
+#: States of workers that run and take no jobs before something is mended, with the reason as `left_because`.
+AWAY = (DEVICE_FAILED, DISK_FULL)
 #: Most characters of the reason.
 _LONGEST = 500
 
@@ -99,17 +103,20 @@ def heartbeat(
     draining: bool = False,
     listening: bool = True,
     left_because: str | None = None,
+    disk_full: str | None = None,
     usage: Usage | None = None,
 ) -> bool:
     """Renew a worker's heartbeat; return False if its row is missing and it must register again.
 
-    `listening`: it is subscribed to all its queues. `left_because`: it left its device.
+    `listening`: it is subscribed to all its queues. `left_because`: it left its device. `disk_full`: its disk
+    has no room.
     """
-    left = DEVICE_FAILED if left_because is not None else None
+    because = left_because or disk_full
+    away = DEVICE_FAILED if left_because else DISK_FULL if disk_full else None
     values = {
         "heartbeat_at": db_now(),
-        "state": "draining" if draining else left or ("online" if listening else NOT_LISTENING),
-        "left_because": left_because[:_LONGEST] if left_because is not None else None,
+        "state": "draining" if draining else away or ("online" if listening else NOT_LISTENING),
+        "left_because": because[:_LONGEST] if because else None,
         "job_id": job_id,
         "usage": asdict(usage) if usage else None,
     }

@@ -13,7 +13,7 @@ from shared.db.schema import jobs, workers
 from shared.fleet import ledger
 from shared.fleet.needs import Needs, Slot
 from shared.fleet.plugins import InstalledPlugin
-from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
+from shared.fleet.workers import AWAY, NOT_LISTENING
 
 Row = Mapping[Any, Any]
 
@@ -119,8 +119,8 @@ def online_workers(conn: Connection, lease_seconds: float = 30.0) -> list[Row]:
 
 
 def left_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """Return the workers that left their device, by name, with the reason as `left_because`."""
-    return _workers(conn, lease_seconds, DEVICE_FAILED)
+    """Return the workers that left their device, or whose disk is full, by name, with the reason as `left_because`."""
+    return _workers(conn, lease_seconds, *AWAY)
 
 
 def _workers(conn: Connection, lease_seconds: float, *states: str) -> list[Row]:

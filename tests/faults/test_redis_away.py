@@ -138,3 +138,22 @@ def test_thousands_of_doorbells_too_many(stack: tuple[Stack, list[Process]], ser
     assert house_.finished(after).state == "succeeded"
     assert all(process.alive() for process in processes)
     assert_sound(house_.engine, house_.root, [held, *jobs, after])
+
+
+def test_a_worker_that_stops_while_redis_hangs_gives_its_job_back_and_ends_well(
+    stack: tuple[Stack, list[Process]], server: RedisServer
+) -> None:
+    house_, _ = stack
+    worker = house_.worker(1)
+    held = [house_.post_job(steps=6, checkpoint=2, hold_at=3).json()["id"] for _ in range(2)]
+    for job_id in held:
+        house_.at_step(job_id, 3)
+    (its,) = [job_id for job_id in held if house_.job(job_id).worker == "cpu1@test"]
+    with hung(server):
+        assert worker.terminate() == 0
+        assert house_.pid_of("cpu1@test") is None, "it has deregistered"
+        assert house_.outcomes(its) == ["drained"]
+    for job_id in held:
+        house_.go(job_id)
+    assert {house_.finished(job_id).state for job_id in held} == {"succeeded"}
+    assert_sound(house_.engine, house_.root, held)

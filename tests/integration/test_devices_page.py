@@ -106,6 +106,14 @@ def test_a_device_that_was_left_shows_why(flower: FlowerApp) -> None:
     assert (works["state"], works["left_because"], works["unusable"]) == ("online", None, {})
 
 
+def test_a_worker_without_room_on_its_disk_shows_why(flower: FlowerApp) -> None:
+    register(flower.engine, "cpu0@a")
+    with write(flower.engine) as conn:
+        workers.heartbeat(conn, "cpu0@a", disk_full="2.0 MB are free")
+    (device,) = flower.data("/devices/data")["devices"]
+    assert (device["state"], device["left_because"]) == ("disk_full", "2.0 MB are free")
+
+
 def test_another_owners_job_is_not_named(flower: FlowerApp) -> None:
     register(flower.engine, "cpu0@a")
     submit_job(flower.engine, owner_id="somebody else", name="secret")

@@ -13,6 +13,7 @@ import pytest
 from shared.db.engine import read
 from shared.jobs import queries
 from shared.jobs.explain import explain
+from shared.jobs.explain.values import Reason
 from shared.jobs.states import StopRequest
 from shared.settings import Settings
 from tests.support.paths import ROOT
@@ -116,9 +117,7 @@ def test_without_warming_at_the_start_no_framework_is_loaded_before_a_job(
     assert stack.forkservers(worker) == []
     job_id = waiting(stack)
     assert len(stack.forkservers(worker)) == 1
-    with read(stack.engine) as conn:
-        found = explain(job := queries.get_job(conn, job_id, None), queries.explain_context(conn, job, LEASE))
-    assert "waiting until its worker has loaded the framework" in found.sentence
+    assert "waiting until its worker has loaded the framework" in why(stack, job_id)[0].clause
     gate.touch()
     assert stack.finished(job_id).state == "succeeded"
 
@@ -163,3 +162,42 @@ def test_a_deadline_ends_a_job_that_waits_for_its_framework(cold: tuple[Stack, P
     assert stack.finished(job_id).error["type"] == "timed_out"
     gate.touch()
     assert stack.finished(stack.submit("train", steps=3)).state == "succeeded"
+
+
+#: Lets jobs be probes, and the import of the runner fail before the file `open` lies beside this one.
+FAILING = """
+import os, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "worker.runners.runner" and not os.path.exists(os.path.join(os.path.dirname(__file__), "open")):
+            raise FileNotFoundError("No usable temporary directory found")
+
+if "worker.runners.forkserver" in sys.orig_argv:
+    from tests.support.takeover import take_over
+
+    take_over("tests.support.probe")
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_jobs_wait_uncharged_while_a_framework_cannot_be_loaded(
+    open_worker: Callable[..., tuple[Stack, Process]], gate: Path
+) -> None:
+    (gate.parent / "sitecustomize.py").write_text(FAILING)
+    packages = os.pathsep.join([str(gate.parent), str(ROOT)])
+    stack, _ = open_worker(kinds="", packages=packages, warm_at_start="false", frameworks="torch")
+    job_id = stack.submit("train", steps=3)
+    reason = eventually("why says so", lambda: next((r for r in why(stack, job_id) if r.code == "device_failed"), None))
+    assert "it cannot be loaded: FileNotFoundError: No usable temporary directory found" in reason.clause
+    gate.touch()
+    stack.beat()  # it rings for the jobs that are due
+    job = stack.finished(job_id)
+    assert (job.state, job.retries, job.lost_streak) == ("succeeded", 0, 0)
+    assert set(stack.outcomes(job_id)) <= {"drained", "succeeded"}
+
+
+def why(stack: Stack, job_id: str) -> list[Reason]:
+    """Return the reasons of the job's state."""
+    with read(stack.engine) as conn:
+        return explain(job := queries.get_job(conn, job_id, None), queries.explain_context(conn, job, LEASE)).reasons

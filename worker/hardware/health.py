@@ -16,6 +16,7 @@ from shared.celery_app import answers
 from shared.clock import db_now
 from shared.db.engine import get_engine, read
 from shared.db.schema import workers
+from shared.fleet.workers import DISK_FULL
 from shared.settings import Settings, get_settings
 
 #: Timeout of a ping to beat (seconds).
@@ -34,13 +35,14 @@ def stale_workers(settings: Settings) -> list[str] | None:
 def left_devices(settings: Settings) -> list[str] | None:
     """Return why each worker of this host left its device, if all did; None: one works.
 
-    While one works, the others must not make an orchestrator restart it.
+    While one works, the others must not make an orchestrator restart it. A restart frees no disk.
     """
-    query = select(workers.c.name, workers.c.left_because)
+    query = select(workers.c.name, workers.c.left_because, workers.c.state)
     with read(get_engine()) as conn:
         rows = conn.execute(query.where(workers.c.host == settings.host_name, workers.c.state != "offline")).all()
-    left = [f"{row.name} left its device: {row.left_because}" for row in rows if row.left_because is not None]
-    return left if rows and len(left) == len(rows) else None
+    left = [row for row in rows if row.left_because is not None and row.state != DISK_FULL]
+    told = [f"{row.name} left its device: {row.left_because}" for row in left]
+    return told if rows and len(told) == len(rows) else None
 
 
 def problem(argv: Sequence[str]) -> str | None:

@@ -19,11 +19,12 @@ from shared.fleet.workers import Usage, WorkerInfo, deregister, describe, heartb
 
 @dataclass(frozen=True)
 class Activity:
-    """What a worker does now. `left_because`: it left its device."""
+    """What a worker does now. `left_because`: it left its device. `disk_full`: its disk has no room."""
 
     job_id: str | None = None
     draining: bool = False
     left_because: str | None = None
+    disk_full: str | None = None
 
 
 class WorkerHeartbeat:
@@ -45,6 +46,7 @@ class WorkerHeartbeat:
         self._worker, self._current, self._usage = worker, current, usage
         self._registered: WorkerInfo | None = None
         self._listening = True
+        self._ending, self._has_ended = threading.Lock(), False
         #: Each change is written, in order, even if it was short. None: stop.
         self._changes: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -62,11 +64,15 @@ class WorkerHeartbeat:
         self._changes.put(self._listening)
 
     def stop(self) -> None:
-        """Stop the thread and deregister the worker."""
-        self._changes.put(None)
-        if self._thread.is_alive():
-            self._thread.join(self._seconds)
-        self._write(lambda conn: deregister(conn, self._worker().name, self._worker().pid))
+        """Stop the thread and deregister the worker, once; another call waits for the first."""
+        with self._ending:
+            if self._has_ended:
+                return
+            self._changes.put(None)
+            if self._thread.is_alive():
+                self._thread.join(self._seconds)
+            self._write(lambda conn: deregister(conn, self._worker().name, self._worker().pid))
+            self._has_ended = True
 
     def _run(self) -> None:
         while True:
@@ -100,6 +106,7 @@ class WorkerHeartbeat:
             draining=now.draining,
             listening=self._listening,
             left_because=now.left_because,
+            disk_full=now.disk_full,
             usage=usage,
         )
 

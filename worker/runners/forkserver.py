@@ -7,7 +7,8 @@ kills. So is each runner: orphans below a living one stay there, and only those 
 
 On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr)
 → {"forked": key, "pid"}; {"signal": key, "number"} → to the runner's process group, unless it was reaped; when a runner
-ends → {"exited": key, "code", "signal", "peak_memory_bytes"}. At end of file everything is killed.
+ends → {"exited": key, "code", "signal", "peak_memory_bytes"}. At end of file everything is killed. Before the first of
+them it sends {"ready": pid, …}, or {"failed": reason} and exits.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 MAX_MESSAGE = 65_536
+#: Most characters of the reason why an import failed.
+MAX_REASON = 300
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 #: oom_score_adj of runners (0 … 1000): the OOM killer picks a runner before its worker.
 _OOM_SCORE = 500
@@ -248,17 +252,18 @@ def _close(descriptors: list[int]) -> None:
 # -- start ----------------------------------------------------------------------------------------
 
 
-def preload(modules: list[str]) -> dict[str, str]:
-    """Import what every runner needs, and return the errors by module; runners will raise them again."""
-    missing = {}
+def preload(modules: list[str], plugins: list[str] | None) -> dict[str, str]:
+    """Import what every runner needs, then installed packages; return why some of those were left out.
+
+    Raises what an import raises: a module that was imported by half would break runners in other places.
+    """
     gc.disable()  # what modules are made of is never garbage
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            missing[module] = f"{type(error).__name__}: {error}"[:300]
+        importlib.import_module(module)
     gc.enable()
-    return missing
+    left_out = preload_plugins(plugins)
+    load_fonts()
+    return left_out
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
@@ -292,12 +297,15 @@ def main(argv: list[str]) -> None:
         signal.signal(number, signal.SIG_DFL)
     faulthandler.enable()  # a runner killed by a fatal signal prints its stack on stderr
     started = time.monotonic()
-    modules, plugins = split(argv[1:])
-    missing = preload(modules) | preload_plugins(plugins)
-    load_fonts()
+    try:
+        left_out = preload(*split(argv[1:]))
+    except Exception as error:
+        traceback.print_exc()
+        control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"[:MAX_REASON]}).encode())
+        os._exit(1)  # whatever the imports have begun
     gc.collect()
     gc.freeze()  # a collection in a runner would otherwise copy every shared page
-    ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - started, 3), "missing": missing}
+    ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - started, 3), "missing": left_out}
     ForkServer(control).serve(ready)
 
 

@@ -1,7 +1,8 @@
 """The worker's side of a forkserver: starts it with a sanitized environment and forks runners.
 
 A forkserver that dies takes its runners with it (they are reported as killed) and is restarted at once, so that the
-next attempt finds a warm one. One that was stopped stays so until it is started again.
+next attempt finds a warm one. One whose imports fail is restarted after a growing pause, and nobody waits for it
+meanwhile. One that was stopped stays so until it is started again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from nightshift.errors import Unavailable
 from shared.events import emit
+from shared.restarts import restart_delay
 from worker.runners.forkserver import MAX_MESSAGE
 from worker.runners.process_cleanup import FAMILY, kill_tagged, tag_name
 
@@ -45,9 +47,6 @@ START_SECONDS = 180.0
 KILL_SECONDS = 10.0
 #: Interval at which a wait for a start looks whether it is still wanted (seconds).
 LOOK_SECONDS = 0.1
-#: Seconds from the death of a forkserver during its imports to the next start: one that dies again must not use up
-#: the machine.
-PAUSE_SECONDS = 1.0
 
 _FORKSERVERS = itertools.count(1)
 
@@ -110,6 +109,10 @@ def _always() -> bool:
     return True
 
 
+def _nothing() -> None:
+    return None
+
+
 class ForkserverClient:
     """A forkserver process, restarted when it dies. It may be started and stopped any number of times."""
 
@@ -120,6 +123,12 @@ class ForkserverClient:
         self.name = name
         #: How long the imports took; None: they are not done.
         self.start_seconds: float | None = None
+        #: Why its imports failed at the last start; None: they did not, or it was stopped since.
+        self.failed: str | None = None
+        #: Called after each change of `failed`.
+        self.on_change: Callable[[], None] = _nothing
+        #: Starts in a row that ended during the imports: one that dies again must not use up the machine.
+        self._deaths = 0
         self._modules, self._env = [*modules, *([] if plugins is None else ["--", *plugins])], dict(env)
         self._lock = threading.Lock()
         #: Held while the process is started or stopped on request.
@@ -191,11 +200,11 @@ class ForkserverClient:
         return self._ready.is_set()
 
     def wait_ready(self, timeout: float, is_wanted: Callable[[], bool] = _always) -> bool:
-        """Wait until the forkserver is warm; return False after the timeout, or once it is stopped or not wanted."""
+        """Wait until the forkserver is warm; return False after the timeout, or if it fails or is not wanted."""
         give_up_at = monotonic() + timeout
         while not self._ready.is_set():
             left = give_up_at - monotonic()
-            if left <= 0 or self._stopped.is_set() or not is_wanted():
+            if left <= 0 or self.failed is not None or self._stopped.is_set() or not is_wanted():
                 return False
             self._ready.wait(min(left, LOOK_SECONDS))
         return True
@@ -211,6 +220,8 @@ class ForkserverClient:
                 self._control.shutdown(socket.SHUT_RDWR)
             self._end(self._process)
             self._listener.join()  # it has reported the runners' end before the next start
+            self._note(None)
+            self._deaths = 0
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the end of a forkserver whose control socket is closed; one that still imports does not notice."""
@@ -256,6 +267,8 @@ class ForkserverClient:
 
     def why_cold(self) -> str:
         """Return what to say after a wait in which the forkserver did not become warm."""
+        if self.failed is not None:
+            return f"the {self.name} forkserver does not start: {self.failed}"
         if self._stopped.is_set():
             return f"the {self.name} forkserver is not running"
         return f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s"
@@ -290,7 +303,12 @@ class ForkserverClient:
         if "ready" in message:
             self.start_seconds = message["seconds"]
             emit("forkserver.ready", framework=self.name, **message)
+            self._deaths = 0
             self._ready.set()
+            self._note(None)
+            return
+        if "failed" in message:
+            self._note(message["failed"])
             return
         key = str(message.get("forked") or message.get("refused") or message.get("exited"))
         with self._lock:
@@ -302,6 +320,14 @@ class ForkserverClient:
         else:
             handle.pid, handle.refused = message.get("pid"), message.get("why")
             handle.answered.set()
+
+    def _note(self, failed: str | None) -> None:
+        """Note why the imports failed, or that they did not."""
+        if failed is not None:
+            emit("forkserver.failed", framework=self.name, problem=failed)
+        if failed != self.failed:
+            self.failed = failed
+            self.on_change()
 
     def _on_forkserver_exit(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         """Report all its runners as killed, and restart the forkserver unless it was stopped."""
@@ -319,7 +345,8 @@ class ForkserverClient:
             kill_tagged(self._family)  # its runners died with it, but not their children
         emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._last_lines))
         if self.start_seconds is None:
-            self._stopped.wait(PAUSE_SECONDS)
+            self._deaths += 1
+            self._stopped.wait(restart_delay(self._deaths))
         with self._lock:
             if not self._stopped.is_set():
                 self._spawn()

@@ -15,6 +15,10 @@ def _ignore(framework: str) -> None:
     return None
 
 
+def _nothing() -> None:
+    return None
+
+
 class Forkservers:
     """Counts the users of each forkserver, and keeps an unused one for `idle_seconds` (0: as long as the worker)."""
 
@@ -22,6 +26,10 @@ class Forkservers:
         self._clients, self._idle_seconds = dict(clients), idle_seconds
         #: Called with the framework before an idle forkserver ends, and with it the spare runner forked from it.
         self.on_end: Callable[[str], None] = _ignore
+        #: Called after each change of `failed`.
+        self.on_change: Callable[[], None] = _nothing
+        for client in self._clients.values():
+            client.on_change = self._on_change
         self._lock = threading.Lock()
         self._users: Counter[str] = Counter()
         self._timers: dict[str, threading.Timer] = {}
@@ -40,6 +48,15 @@ class Forkservers:
     def warm(self) -> list[str]:
         """Return the frameworks whose next runner is forked at once."""
         return [name for name, client in self._clients.items() if client.is_ready]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Return the frameworks whose forkserver does not start, with the reason."""
+        failed = {name: client.failed for name, client in self._clients.items()}
+        return {name: f"it cannot be loaded: {reason}" for name, reason in failed.items() if reason is not None}
+
+    def _on_change(self) -> None:
+        self.on_change()
 
     def is_running(self, framework: str) -> bool:
         """Return whether a forkserver is warm or starts."""

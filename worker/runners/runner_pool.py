@@ -135,8 +135,7 @@ class RunnerPool:
         #: The framework of the spare: that of the last job, or the one that is warmed at the start; empty: none yet.
         self._framework = ""
         self._busy = False
-        #: Frameworks that do not work on the device, with the reason.
-        self.unusable: dict[str, str] = {}
+        self._fails_on_device: dict[str, str] = {}
 
     @property
     def installed(self) -> list[str]:
@@ -147,6 +146,19 @@ class RunnerPool:
     def warm(self) -> list[str]:
         """Return the frameworks whose next runner is forked at once."""
         return self._forkservers.warm
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Return the frameworks that do not work on the device, or cannot be loaded at all, with the reason."""
+        return {**self._forkservers.failed, **self._fails_on_device}
+
+    @unusable.setter
+    def unusable(self, on_device: Mapping[str, str]) -> None:
+        self._fails_on_device = dict(on_device)
+
+    def follow(self, on_change: Callable[[], None]) -> None:
+        """Call a function whenever a framework cannot be loaded any more, or can be again."""
+        self._forkservers.on_change = on_change
 
     @property
     def frameworks(self) -> frozenset[str]:

@@ -107,7 +107,7 @@ class DeviceHealth:
         with self._lock:
             had_left = self.left_because is not None
             self._runners.unusable = unusable
-            self.left_because = None if self._runners.frameworks else _summary(unusable)
+            self.left_because = None if self._runners.frameworks else summary(unusable)
             has_left = self.left_because is not None
             watch, self._is_watched = has_left and not self._is_watched, self._is_watched or has_left
         if watch:
@@ -148,7 +148,7 @@ class DeviceHealth:
         emit("slot.busy", worker=self._name, job_id=None, pids=busy.pids)
 
 
-def _summary(unusable: dict[str, str]) -> str:
+def summary(unusable: dict[str, str]) -> str:
     """Return one reason for all frameworks, or each with its own."""
     if len(set(unusable.values())) == 1:
         return next(iter(unusable.values()))

@@ -7,8 +7,8 @@ meanwhile. No error ends the worker: all are caught and logged.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 
 from shared import doorbell, tracing
@@ -19,7 +19,7 @@ from shared.failpoints import failpoint
 from shared.fleet import ledger
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
-from worker.hardware import disk
+from worker.hardware.disk import DiskSpace
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
 
@@ -41,11 +41,14 @@ class Supervisor:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
+        self.disk = DiskSpace(context.name, context.settings.storage_root)
         #: By the thread that runs it.
         self._attempts: dict[int, Attempt] = {}
         self._on_device: Attempt | None = None
         self._draining_since: float | None = None
         self._drains = threading.Event()
+        #: Number of doorbells that are served now.
+        self._served, self._changed = 0, threading.Condition()
         #: Called in the thread of an attempt that has left the device.
         self.on_device_free: Callable[[], None] = _nothing
 
@@ -76,17 +79,34 @@ class Supervisor:
         for attempt in tuple(self._attempts.values()):
             attempt.wake()
 
+    def wait_idle(self) -> None:
+        """Wait until no doorbell is served. A worker that drains claims no job after that."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._served == 0)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        with self._changed:
+            self._served += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._served -= 1
+                self._changed.notify_all()
+
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
-        if self.draining or not self._context.runners.frameworks:
+        with self._serving():
+            self._run_one(celery_task_id)
+
+    def _run_one(self, celery_task_id: str | None) -> None:
+        if self.draining or not self._context.runners.frameworks or self.disk.is_full():
             self._ring_for_others()  # it has left its queues, or is about to: what it heard is for another worker
             return
         claimed = None
         try:
             failpoint("doorbell.heard")
-            if (free := disk.free_bytes(self._context.settings.storage_root)) < disk.LEAST_FREE_BYTES:
-                emit("worker.disk_full", worker=self._context.name, free_bytes=free)
-                return  # the dispatcher rings again, for this worker or another
             claimed_at, claimed = monotonic(), self._claim(celery_task_id)
             while claimed is None and self._awaits_lent_device():
                 claimed_at, claimed = monotonic(), self._claim(celery_task_id)

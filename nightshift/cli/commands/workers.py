@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _problem(worker: Mapping[str, Any]) -> str:
-    """Return why the worker left its device, or which frameworks do not work on it."""
+    """Return why the worker left its device or has no room, or which frameworks do not work on it."""
     unusable = (worker.get("unusable") or {}).items()
     return worker.get("left_because") or "; ".join(f"{name}: {why}" for name, why in unusable)
 

@@ -32,6 +32,7 @@ STATE_STYLES = {
     "draining": "yellow",
     "not_listening": "red",
     "device_failed": "red",
+    "disk_full": "red",
     "offline": "red",
 }
 

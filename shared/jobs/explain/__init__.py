@@ -4,8 +4,8 @@ Each reason has a code for programs, fields, and a clause of text. The reasons f
 most important one at the front, and form the sentence; `attempt_ended`, unsuccessful attempts, follow, newest first.
 
 waiting    dependency, shard, queued_shard
-queued     run_at, back_off, no_worker, no_suitable_worker, no_device, gang_waits, device_failed, not_listening,
-           workers_busy, devices_kept, worker_free, room_is_made, jobs_ahead, stop_requested
+queued     run_at, back_off, no_worker, no_suitable_worker, no_device, gang_waits, device_failed, disk_full,
+           not_listening, workers_busy, devices_kept, worker_free, room_is_made, jobs_ahead, stop_requested
 running    doing, starting, silent, stop_requested
 paused     paused
 final      succeeded, failed, cancelled, dependency

@@ -23,7 +23,7 @@ class ExplainContext:
     lease_seconds: float = 30.0
     attempts: Sequence[Row] = ()  # newest first
     workers: Sequence[Row] = ()  # online ones
-    left: Sequence[Row] = ()  # workers that left their device
+    left: Sequence[Row] = ()  # workers that left their device, or whose disk is full
     ahead: int = 0  # due jobs that its workers would claim first; MOST_AHEAD: so many or more
     awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs in `after`; None: deleted
     has_begun: bool = False  # the current attempt has reported progress

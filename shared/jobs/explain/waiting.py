@@ -8,7 +8,7 @@ from typing import Any
 from nightshift.states import JobState
 from shared.clock import format_duration, iso
 from shared.fleet.needs import Needs, Slot
-from shared.fleet.workers import NOT_LISTENING
+from shared.fleet.workers import DISK_FULL, NOT_LISTENING
 from shared.jobs.eligibility import Row, can_run, has_plugin, has_software, peers_of, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import MOST_AHEAD, ExplainContext, Reason
@@ -57,7 +57,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
         if around.ahead:
             yield _behind(around.ahead)
     elif left := [worker for worker in around.left if _could_run(job, worker)]:
-        yield _device_failed(left)
+        yield from _away(left)
     elif lacking := [worker for worker in around.workers if has_software(job, worker)]:
         yield _no_device(job, lacking)
     elif around.workers:
@@ -174,12 +174,28 @@ def _could_run(job: Row, worker: Row) -> bool:
     return can_run(job, {**worker, "frameworks": [*worker["frameworks"], *worker["unusable"]]})
 
 
-def _device_failed(left: Sequence[Row]) -> Reason:
-    which = "the only worker that can run it" if len(left) == 1 else f"each of the {len(left)} workers that can run it"
-    shown = "; ".join(f"{worker['name']}: {worker['left_because']}" for worker in left[:3])
-    clause = f"{which} left its device, and looks from time to time whether it works again ({shown})"
-    fields = [{"name": worker["name"], "reason": worker["left_because"]} for worker in left]
-    return Reason("device_failed", clause, {"workers": fields})
+def _away(left: Sequence[Row]) -> Iterator[Reason]:
+    """Yield why none of the workers that can run it takes jobs: they left their device, or their disk is full."""
+    full = [worker for worker in left if worker["state"] == DISK_FULL]
+    failed = [worker for worker in left if worker["state"] != DISK_FULL]
+    if failed:
+        what = "left its device, and looks from time to time whether it works again"
+        yield Reason("device_failed", _who(failed, left, what), _reasons(failed))
+    if full:
+        what = "takes no jobs because its disk is full, and takes them again once there is room"
+        yield Reason("disk_full", _who(full, left, what), _reasons(full))
+
+
+def _who(some: Sequence[Row], left: Sequence[Row], what: str) -> str:
+    """Return what some of the workers that can run it do, with their reasons."""
+    whole = "the only worker" if len(left) == 1 else f"each of the {len(left)} workers"
+    which = whole if len(some) == len(left) else f"each of {len(some)} of the {len(left)} workers"
+    shown = "; ".join(f"{worker['name']}: {worker['left_because']}" for worker in some[:3])
+    return f"{which} that can run it {what} ({shown})"
+
+
+def _reasons(some: Sequence[Row]) -> dict[str, Any]:
+    return {"workers": [{"name": worker["name"], "reason": worker["left_because"]} for worker in some]}
 
 
 def _no_plugin(job: Row, around: ExplainContext) -> Reason:

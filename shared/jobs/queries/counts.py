@@ -12,7 +12,7 @@ from nightshift.states import JobState
 from shared.clock import db_now, read_clock
 from shared.db.counters import ARCHIVED, ATTEMPTS, DELETED, JOBS, QUEUED, counted
 from shared.db.schema import counters, jobs, workers
-from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
+from shared.fleet.workers import AWAY, NOT_LISTENING
 from shared.jobs.fronts import device_of, fronts
 from shared.jobs.queue_parts import due_parts
 from shared.jobs.states import AttemptOutcome
@@ -92,7 +92,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
         states,
         dict(kinds),
         ended,
-        {"online": 0, "draining": 0, NOT_LISTENING: 0, DEVICE_FAILED: 0} | {row[0]: row[1] for row in online},
+        dict.fromkeys(("online", "draining", NOT_LISTENING, *AWAY), 0) | {row[0]: row[1] for row in online},
         queue(conn),
         expired or 0,
     )

@@ -231,13 +231,13 @@ function halves(selector) {
 }
 
 /**
- * Why the worker left its device, or which frameworks do not work on it.
+ * Why the worker left its device or takes no jobs, or which frameworks do not work on it.
  *
  * @param {Device} device
  */
 function problems(device) {
   const texts = device.left_because
-    ? [`It left its device: ${device.left_because}`]
+    ? [`${device.state === "disk_full" ? "Its disk is full" : "It left its device"}: ${device.left_because}`]
     : Object.entries(device.unusable).map(([name, why]) => `${name} does not work here: ${why}`);
   return texts.map((text) => h("p", { class: "ns-sub ns-problem" }, text));
 }
@@ -343,6 +343,7 @@ function summary(devices) {
   const parts = [
     `${count("online")} online`,
     count("device_failed") && `${count("device_failed")} left their device`,
+    count("disk_full") && `${count("disk_full")} without room on their disk`,
     count("not_listening") && `${count("not_listening")} not listening`,
     count("draining") && `${count("draining")} draining`,
     count("offline") && `${count("offline")} offline`,

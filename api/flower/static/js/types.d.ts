@@ -587,7 +587,7 @@ interface Device {
   host: string;
   device: "cpu" | "gpu";
   device_name: string;
-  state: "online" | "offline" | "draining" | "not_listening" | "device_failed";
+  state: "online" | "offline" | "draining" | "not_listening" | "device_failed" | "disk_full";
   left_because: string | null;
   heartbeat_at: string;
   started_at: string;

@@ -89,6 +89,24 @@ def test_a_framework_that_does_not_work_on_a_device_is_told_with_its_reason(sqli
     assert only(found, "no_suitable_worker").fields["unusable"] == {"gpu0@test": "it finds no GPU"}
 
 
+def test_a_worker_whose_disk_is_full_is_named_with_its_reason(engine: Engine) -> None:
+    job_id = submit_job(engine).job_id
+    worker(engine, "cpu0@test")
+    with write(engine) as conn:
+        heartbeat(conn, "cpu0@test", disk_full="2.0 MB are free")
+    found = why(engine, job_id)
+    assert codes(found) == ["disk_full"]
+    assert "the only worker that can run it takes no jobs because its disk is full" in found.sentence
+    assert only(found, "disk_full").fields == {"workers": [{"name": "cpu0@test", "reason": "2.0 MB are free"}]}
+    worker(engine, "cpu1@test")
+    with write(engine) as conn:
+        heartbeat(conn, "cpu1@test", left_because="GPU is lost")
+    assert codes(why(engine, job_id)) == ["device_failed", "disk_full"]
+    with write(engine) as conn:
+        heartbeat(conn, "cpu0@test")
+    assert codes(why(engine, job_id)) == ["worker_free"]
+
+
 def test_a_worker_that_left_its_device_is_named_with_its_reason(engine: Engine) -> None:
     job_id = submit_job(engine, resources={"device": "gpu"}).job_id
     worker(engine, "cpu0@test")

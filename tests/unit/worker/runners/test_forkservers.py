@@ -149,6 +149,38 @@ def test_one_killed_while_it_starts_is_replaced_under_the_wait(made: Callable[..
     assert process_of(forkservers, "a").pid != first.pid
 
 
+#: A module whose import needs a folder.
+NEEDY = """
+import os
+os.listdir(os.path.join(os.path.dirname(__file__), "needed"))
+"""
+
+
+def test_one_whose_imports_fail_serves_nobody_and_is_started_until_they_work(gate: Gate) -> None:
+    (gate.folder / "needy.py").write_text(NEEDY)
+    env = sanitized_environment({**os.environ, "PYTHONPATH": os.pathsep.join([str(gate.folder), str(ROOT)])}, {})
+    client = ForkserverClient("torch", ["worker.runners.runner", "needy"], env)
+    forkservers = Forkservers({"torch": client}, LONG)
+    pool = RunnerPool(forkservers, RunnerSettings("cpu", None, None))
+    seen: list[frozenset[str]] = []
+    pool.follow(lambda: seen.append(pool.frameworks))
+    try:
+        with pytest.raises(ForkserverUnavailable, match=r"does not start: FileNotFoundError: .*needed"):
+            warm_up(forkservers, "torch")
+        assert (pool.frameworks, seen) == (frozenset(), [frozenset()])
+        assert pool.unusable["torch"].startswith("it cannot be loaded: FileNotFoundError")
+        with pytest.raises(ForkserverUnavailable):
+            pool.take("torch", lambda: None, lambda: None)
+        (gate.folder / "needed").mkdir()
+        eventually("it is warm", lambda: forkservers.warm)
+        eventually("its jobs are taken", lambda: pool.frameworks == {"torch"})
+        eventually("that is told", lambda: seen[-1] == {"torch"})
+        assert pool.unusable == {}
+    finally:
+        pool.close()
+        forkservers.close()
+
+
 def test_a_wait_can_be_given_up_and_the_start_goes_on(made: Callable[..., Forkservers], gate: Gate) -> None:
     forkservers = made()
     with pytest.raises(ForkserverUnavailable, match="asked to stop before the a forkserver was warm"):

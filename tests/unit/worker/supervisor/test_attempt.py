@@ -77,10 +77,16 @@ def test_a_worker_whose_disk_is_full_leaves_jobs_to_others(
     sqlite_engine: Engine, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
+    rung: list[tuple[str, str]] = []
     monkeypatch.setattr(disk, "free_bytes", lambda folder: asked.append(folder) or 0)
-    submit_job(sqlite_engine)
+    monkeypatch.setattr(doorbell, "ring_later", lambda device, job_id: rung.append((device, job_id)))
+    job_id = submit_job(sqlite_engine).job_id
+    left: list[str | None] = []
+    supervisor.disk.on_change = lambda: left.append(supervisor.disk.full_because)
     supervisor.run_one(None)
     assert asked == [tmp_path / "storage"]
+    assert rung == [("auto", job_id)], "the doorbell is for another worker"
+    assert left, "it is told, so that the worker leaves its queues and hears no further one"
     with read(sqlite_engine) as conn:
         assert conn.execute(select(jobs.c.state)).scalar_one() == "queued"
         assert conn.execute(select(attempts)).all() == []
