@@ -144,7 +144,7 @@ def test_a_worker_that_stops_while_redis_hangs_gives_its_job_back_and_ends_well(
     stack: tuple[Stack, list[Process]], server: RedisServer
 ) -> None:
     house_, _ = stack
-    worker = house_.worker(1)
+    worker = house_.worker(1, drain_seconds=10)  # its last resort comes before Celery gives Redis up
     held = [house_.post_job(steps=6, checkpoint=2, hold_at=3).json()["id"] for _ in range(2)]
     for job_id in held:
         house_.at_step(job_id, 3)
