@@ -116,6 +116,9 @@ def test_a_device_is_watched(flower: FlowerApp, visitor: BrowserSession) -> None
         workers.deregister(conn, "gpu0@a")
     expect(card).to_contain_text("offline")
     expect(page.locator("#devices-summary")).to_contain_text("1 offline")
+    card.get_by_role("button", name="Forget").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Forget").press("Enter")
+    expect(card).to_have_count(0)
 
 
 def test_pages_fit_a_phone_and_follow_its_theme(visitor: BrowserSession) -> None:
