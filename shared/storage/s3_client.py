@@ -28,8 +28,11 @@ from shared.errors import StorageUnavailable
 PIECE = 16_000_000
 #: Parts transferred at the same time.
 _AT_ONCE = 4
-#: Time-outs to connect and between two bytes (seconds), and the number of tries.
-_CONNECT_SECONDS, _READ_SECONDS, _TRIES = 3, 30, 3
+#: Time-outs to connect and between two bytes (seconds), and the number of tries. Too low: a slow store fails. Too high:
+#: a worker that is stopped waits for a lost answer until its last resort.
+_CONNECT_SECONDS, _READ_SECONDS, _TRIES = 3, 12, 3
+#: How long a request may wait in all: boto3 pauses for at most 1 and 2 seconds before it tries again.
+LONGEST_SECONDS = _TRIES * (_CONNECT_SECONDS + _READ_SECONDS) + 3
 
 #: Called between parts; raises to cancel the transfer when it is no longer wanted.
 CancelCheck = Callable[[], None]

@@ -30,7 +30,7 @@ from shared.jobs import transitions
 from shared.settings import Settings
 from shared.storage import LocalStorage, copy, refuse_unusable, storage_of
 from shared.storage.s3 import S3Storage
-from shared.storage.s3_client import PIECE, Bucket
+from shared.storage.s3_client import LONGEST_SECONDS, PIECE, Bucket
 from tests.support.factories import make_checkpoint, running_job
 from tests.support.objects import ABucket, ObjectStore
 from tests.support.stack import eventually
@@ -83,6 +83,10 @@ def held(storage: LocalStorage, checkpoint: CheckpointRecord) -> Path:
 
 
 # -- of a folder and of a bucket ------------------------------------------------------------------
+
+
+def test_a_lost_answer_does_not_keep_a_stopped_worker_until_its_last_resort() -> None:
+    assert Settings().drain_seconds > LONGEST_SECONDS
 
 
 def test_a_data_set_of_one_host_is_read_on_another(host: Callable[[str], Settings], sqlite_engine: Engine) -> None:
