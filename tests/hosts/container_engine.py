@@ -172,10 +172,23 @@ class Host:
 
     def lose(self, other: Host) -> None:
         """Let nothing that this host sends reach the other."""
-        self.run("ip", "neigh", "replace", other.address, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
+        self._reach(other, NOBODY)
 
     def find(self, other: Host) -> None:
-        self.run("ip", "neigh", "replace", other.address, "lladdr", other.mac, "dev", "eth0", "nud", "permanent")
+        self._reach(other, other.mac)
+
+    def _reach(self, other: Host, mac: str) -> None:
+        """Send to another host by this hardware address, also while this one stops, when engines run no commands in it.
+
+        Raises EngineError if the host is off.
+        """
+        pid = self._do("inspect", "--format", "{{.State.Pid}}", self.container)
+        entry = ("ip", "neigh", "replace", other.address, "lladdr", mac, "dev", "eth0", "nud", "permanent")
+        ended = subprocess.run(
+            ["nsenter", "--target", pid, "--net", *entry], capture_output=True, text=True, check=False
+        )
+        if ended.returncode != 0:
+            raise EngineError(f"{self.name} cannot change a link: {ended.stderr.strip()}")
 
 
 #: A hardware address that no host has.

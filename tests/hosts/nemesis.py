@@ -64,8 +64,9 @@ class HostsNemesis(Injector):
         return menu | ({"clock_moved": 10} if self.site.clocks.library else {})
 
     def _count_deserters(self) -> None:
+        were_busy = set(self._busy)  # one may be up again by the time that the list is there
         for name in self.site.network.ended():
-            if name not in self._busy:
+            if name not in were_busy | self._busy:
                 self.deserters.append(f"{name} ended by itself with {self.hosts[name].exit_code()}")
                 self.hosts[name].start()
 
