@@ -8,14 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import select
 
-from shared.db.engine import read, write
-from shared.db.schema import devices
-from shared.jobs import transitions
-from shared.jobs.transitions import NewJob
-from shared.specs.jobs import job_spec_adapter
-from tests.support.factories import OWNER
 from tests.support.redis import running_redis
 from tests.support.stack import Process, Stack, eventually, gone, open_stack
 
@@ -54,18 +47,6 @@ def stack(tmp_path: Path, database_url: str, body: dict[str, Any]) -> Iterator[S
         yield stack
 
 
-def submit(stack: Stack, body: dict[str, Any]) -> str:
-    with write(stack.engine) as conn:
-        job_id = transitions.submit(conn, NewJob(OWNER, job_spec_adapter.validate_python(body))).job_id
-    stack.ring(job_id, "cpu")
-    return job_id
-
-
-def held(stack: Stack) -> list[str | None]:
-    with read(stack.engine) as conn:
-        return list(conn.scalars(select(devices.c.job_id).order_by(devices.c.id)))
-
-
 def weights(stack: Stack, job_id: str) -> str:
     return {row.path: row.sha256 for row in stack.artifacts(job_id)}["model/model.safetensors"]
 
@@ -82,13 +63,13 @@ def test_a_gang_whose_rank_was_killed_leaves_the_same_weights_and_no_process(
 ) -> None:
     workers = [stack.worker(0), stack.worker(1)]
     stack.beat()
-    eventually("both devices are known", lambda: held(stack) == [None, None])
-    whole = submit(stack, body)
+    eventually("both devices are known", lambda: stack.held() == [None, None])
+    whole = stack.enter(body, "cpu")
     assert stack.finished(whole).state == "succeeded", stack.logs(whole)
-    eventually("its devices are free", lambda: held(stack) == [None, None])
-    killed = submit(stack, body)
+    eventually("its devices are free", lambda: stack.held() == [None, None])
+    killed = stack.enter(body, "cpu")
     stack.at_step(killed, 100)
-    assert held(stack) == [killed, killed]
+    assert stack.held() == [killed, killed]
     victims = ranks(stack, workers)
     assert len(victims) == (1 if body["model"]["framework"] == "tensorflow" else 2)
     victims[-1].kill()
@@ -96,4 +77,4 @@ def test_a_gang_whose_rank_was_killed_leaves_the_same_weights_and_no_process(
     assert stack.outcomes(killed) == ["crashed", "succeeded"]
     assert weights(stack, killed) == weights(stack, whole)
     eventually("no rank is left", lambda: all(map(gone, victims)))
-    eventually("its devices are free again", lambda: held(stack) == [None, None])
+    eventually("its devices are free again", lambda: stack.held() == [None, None])

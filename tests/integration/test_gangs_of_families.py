@@ -14,17 +14,11 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import select
 
 from nightshift.testing import seeds
 from nightshift.testing.cases import Case
 from shared.datasets import registry
 from shared.datasets.store import Stored
-from shared.db.engine import read, write
-from shared.db.schema import devices
-from shared.jobs import transitions
-from shared.jobs.transitions import NewJob
-from shared.specs.jobs import job_spec_adapter
 from tests.support import databases
 from tests.support.factories import OWNER
 from tests.support.plugins import write_package
@@ -110,18 +104,6 @@ def body(stack: Stack, what: str) -> dict[str, Any]:
     return {**spec, "dataset": what.replace("_", "-"), "checkpoint": policy, "resources": GANG}
 
 
-def submit(stack: Stack, job: dict[str, Any]) -> str:
-    with write(stack.engine) as conn:
-        job_id = transitions.submit(conn, NewJob(OWNER, job_spec_adapter.validate_python(job))).job_id
-    stack.ring(job_id, "cpu")
-    return job_id
-
-
-def held(stack: Stack) -> list[str | None]:
-    with read(stack.engine) as conn:
-        return list(conn.scalars(select(devices.c.job_id).order_by(devices.c.id)))
-
-
 def model_of(stack: Stack, job_id: str) -> dict[str, str]:
     return {row.path: row.sha256 for row in stack.artifacts(job_id) if row.path.startswith("model/")}
 
@@ -155,7 +137,7 @@ def kill_one(stack: Stack, job_id: str, step: int, chance: random.Random) -> boo
 def killed_at_random(stack: Stack, job: dict[str, Any], steps: int, chance: random.Random) -> tuple[str, int]:
     """Submit a gang and kill its ranks at one or two steps; return it, and how many were killed before it was done."""
     while True:
-        job_id = submit(stack, job)
+        job_id = stack.enter(job, "cpu")
         wanted = sorted(chance.sample(range(2, steps // 4), chance.randint(1, 2)))
         kills = sum([kill_one(stack, job_id, step, chance) for step in wanted])
         assert stack.finished(job_id).state == "succeeded", stack.logs(job_id)
@@ -167,11 +149,11 @@ def killed_at_random(stack: Stack, job: dict[str, Any], steps: int, chance: rand
 def test_a_gang_whose_ranks_are_killed_at_random_leaves_what_an_untouched_one_leaves(stack: Stack, what: str) -> None:
     seed = seeds.seed()
     chance, job = random.Random(f"{seed} {what}"), body(stack, what)
-    whole = submit(stack, job)
+    whole = stack.enter(job, "cpu")
     assert stack.finished(whole).state == "succeeded", stack.logs(whole)
     killed, kills = killed_at_random(stack, job, STEPS[what], chance)
     assert stack.outcomes(killed) == [*["crashed"] * kills, "succeeded"], seed
     assert model_of(stack, killed) == model_of(stack, whole), seed
     assert model_of(stack, whole)
-    eventually("its devices are free", lambda: held(stack) == [None, None])
+    eventually("its devices are free", lambda: stack.held() == [None, None])
     eventually("no rank is left at its end", lambda: ranks(stack) == [])

@@ -19,11 +19,13 @@ from sqlalchemy import Engine, select
 from nightshift.states import JobState
 from shared import celery_app
 from shared.db.engine import make_engine, read, write
-from shared.db.schema import artifacts, attempts, checkpoints, job_events, job_logs, jobs, metrics, workers
+from shared.db.schema import artifacts, attempts, checkpoints, devices, job_events, job_logs, jobs, metrics, workers
 from shared.fleet import keys
 from shared.jobs import transitions
 from shared.jobs.states import StopRequest
+from shared.jobs.transitions import NewJob
 from shared.settings import Settings
+from shared.specs.jobs import job_spec_adapter
 from tests.support import warm
 from tests.support.factories import OWNER, submit_job
 from tests.support.prefork import WORKER_CHILDREN
@@ -266,6 +268,13 @@ class Stack:
             self.ring(job_id)
         return job_id
 
+    def enter(self, job: dict[str, Any], device: str) -> str:
+        """Submit any job, and ring for it in a device's queue."""
+        with write(self.engine) as conn:
+            job_id = transitions.submit(conn, NewJob(OWNER, job_spec_adapter.validate_python(job))).job_id
+        self.ring(job_id, device)
+        return job_id
+
     def ring(self, job_id: str, device: str = "auto") -> None:
         app = celery_app.make_celery(Settings(redis_url=self.redis_url))
         app.send_task(celery_app.ATTEMPT_TASK, args=(job_id,), queue=celery_app.ATTEMPT_QUEUES[device])
@@ -297,6 +306,11 @@ class Stack:
     def rows(self, table: Any, job_id: str) -> list[Any]:
         with read(self.engine) as conn:
             return list(conn.execute(select(table).where(table.c.job_id == job_id).order_by(*table.primary_key)))
+
+    def held(self) -> list[str | None]:
+        """Return which job has each device."""
+        with read(self.engine) as conn:
+            return list(conn.scalars(select(devices.c.job_id).order_by(devices.c.id)))
 
     def attempts(self, job_id: str) -> list[Any]:
         return self.rows(attempts, job_id)
