@@ -1,8 +1,9 @@
 """Failpoints: named places in the code where a fault test can make this process die, freeze or fail.
 
 `NIGHTSHIFT_FAILPOINT=name:action@nth[,name:action@nth…]`; action is `kill` (SIGKILL to this process), `stop:s` (SIGSTOP
-for s seconds), `raise` (FailpointError) or `enospc` (OSError ENOSPC). Only the nth pass acts, counted from 1 (the
-default). Without the variable a failpoint costs one check; it is refused in production.
+for s seconds, once no other thread of this process is in a transaction that writes to SQLite: it would keep all
+processes from writing), `raise` (FailpointError) or `enospc` (OSError ENOSPC). Only the nth pass acts, counted from 1
+(the default). Without the variable a failpoint costs one check; it is refused in production.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 _VARIABLE = "NIGHTSHIFT_FAILPOINT"
@@ -52,6 +55,13 @@ def _from_environment() -> dict[str, _Armed]:
 
 _armed = _from_environment()
 _lock = threading.Lock()
+_while_stopped: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def hold_while_stopped(held: Callable[[], AbstractContextManager[None]]) -> None:
+    """Register what `stop` holds: locks that other threads must not have while the process is suspended."""
+    global _while_stopped
+    _while_stopped = held
 
 
 def failpoint(name: str) -> None:
@@ -80,13 +90,18 @@ def _act(name: str, armed: _Armed) -> None:
     if armed.action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     if armed.action == "stop":
-        # Another process must send SIGCONT once this one is stopped: an earlier SIGCONT has no effect. It has its own
-        # session, so that signals of a test to our process group do not reach it.
-        stopped = (
-            f"until ! [ -d /proc/{os.getpid()} ] || grep -q '^State:.T' /proc/{os.getpid()}/status; do sleep 0.01; done"
-        )
-        command = ["/bin/sh", "-c", f"{stopped}; sleep {armed.seconds}; kill -CONT {os.getpid()}"]
-        subprocess.Popen(command, start_new_session=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        with _while_stopped():
+            _stop(armed.seconds)
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _stop(seconds: float) -> None:
+    # Another process must send SIGCONT once this one is stopped: an earlier SIGCONT has no effect. It has its own
+    # session, so that signals of a test to our process group do not reach it, and it ends with this one.
+    pid = os.getpid()
+    stopped = f"until ! [ -d /proc/{pid} ] || grep -q '^State:.T' /proc/{pid}/status; do sleep 0.01; done"
+    wait = f"timeout {seconds} tail --pid={pid} -f /dev/null"
+    command = ["/bin/sh", "-c", f"{stopped}; {wait}; kill -CONT {pid}"]
+    subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.kill(pid, signal.SIGSTOP)

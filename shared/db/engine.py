@@ -12,7 +12,7 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -31,6 +31,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.sql.dml import Insert as AnyInsert
 
 from nightshift.errors import ConfigurationError, InvalidRequest
+from shared import failpoints
 from shared.clock import sqlite_clock
 from shared.db import pool_check
 from shared.db.write_lock import WriteLock
@@ -190,6 +191,19 @@ def write_lock_of(engine: Engine) -> WriteLock:
 
 def _turn(engine: Engine) -> AbstractContextManager[None]:
     return write_lock_of(engine).take(SQLITE_BUSY_SECONDS) if engine.dialect.name == "sqlite" else nullcontext()
+
+
+@contextmanager
+def _no_other_writer() -> Iterator[None]:
+    """Hold the locks of this process's SQLite engines, except those that the calling thread holds already."""
+    with ExitStack() as held:
+        for lock in list(_turns.values()):
+            if not lock.is_mine():
+                held.enter_context(lock.take(None))
+        yield
+
+
+failpoints.hold_while_stopped(_no_other_writer)
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:

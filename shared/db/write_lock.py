@@ -19,14 +19,14 @@ class WriteLock:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._taken = False
+        self._owner: int | None = None
         self._found_locked = 0
         #: Number of waiting threads.
         self.waiting = 0
 
     @contextmanager
-    def take(self, seconds: float) -> Iterator[None]:
-        """Hold the lock; wait for it for at most `seconds`. Raises DatabaseLocked."""
+    def take(self, seconds: float | None) -> Iterator[None]:
+        """Hold the lock; wait for it for at most `seconds` (None: for ever). Raises DatabaseLocked."""
         self._wait(seconds)
         locked = False
         try:
@@ -37,20 +37,28 @@ class WriteLock:
         finally:
             self._release(locked=locked)
 
-    def _wait(self, seconds: float) -> None:
+    def is_mine(self) -> bool:
+        """Return whether the calling thread holds the lock."""
+        return self._owner == threading.get_ident()
+
+    def _wait(self, seconds: float | None) -> None:
         with self._changed:
             seen, self.waiting = self._found_locked, self.waiting + 1
+
+            def fails() -> bool:
+                return seconds is not None and self._found_locked != seen
+
             try:
-                self._changed.wait_for(lambda: not self._taken or self._found_locked != seen, seconds)
+                self._changed.wait_for(lambda: self._owner is None or fails(), seconds)
             finally:
                 self.waiting -= 1
-            if self._taken or self._found_locked != seen:
+            if self._owner is not None or fails():
                 raise DatabaseLocked("the database does not answer: another writer holds it")
-            self._taken = True
+            self._owner = threading.get_ident()
 
     def _release(self, *, locked: bool) -> None:
         with self._changed:
-            self._taken = False
+            self._owner = None
             if locked:
                 self._found_locked += 1
                 self._changed.notify_all()

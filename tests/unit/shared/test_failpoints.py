@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
+import psutil
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from shared import failpoints
 from shared.db.engine import read
@@ -18,6 +21,7 @@ from shared.events import emit, subscribe
 from shared.failpoints import FailpointError, failpoint
 from shared.jobs import queries
 from tests.support.factories import OWNER, claim_job, submit_job
+from tests.support.stack import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +51,25 @@ def test_a_spelling_mistake_is_an_error(text: str) -> None:
         failpoints.arm(text)
 
 
-def run(code: str, failpoint_: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+@contextmanager
+def started(code: str, failpoint_: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     script = f"from shared.failpoints import failpoint\n{code}"
-    return subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", script],
         env={"NIGHTSHIFT_FAILPOINT": failpoint_, "PYTHONPATH": ":".join(sys.path), **environment},
-        capture_output=True,
-    )
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run(code: str, failpoint_: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    with started(code, failpoint_, **environment) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_kill_is_kill() -> None:
@@ -65,6 +81,39 @@ def test_stop_freezes_and_thaws() -> None:
     ended = run(code, "here:stop:0.3")
     assert ended.returncode == 0
     assert float(ended.stdout) >= 0.25
+
+
+WRITER = """
+import threading, time
+from shared.db import engine as db
+engine = db.make_engine("sqlite:///{path}")
+inside, waited_for = threading.Event(), threading.Event()
+def write():
+    with db.write(engine):
+        inside.set()
+        waited_for.wait()
+def release():
+    while not db.write_lock_of(engine).waiting:
+        time.sleep(0.001)
+    waited_for.set()
+threading.Thread(target=write).start()
+inside.wait()
+threading.Thread(target=release, daemon=True).start()
+failpoint("here")
+print("thawed", flush=True)
+"""
+
+
+def test_a_stopped_process_holds_no_lock_of_sqlite_in_another_thread(sqlite_url: str) -> None:
+    """The lock is the whole database's: what is frozen here is a process, not everybody who writes."""
+    path = make_url(sqlite_url).database
+    with started(WRITER.format(path=path), "here:stop:3600") as process:
+        eventually("it is stopped", lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        with closing(sqlite3.connect(str(path), timeout=0, isolation_level=None)) as conn:
+            conn.execute("BEGIN IMMEDIATE")
+            conn.execute("ROLLBACK")
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate()[0] == b"thawed\n"
 
 
 def test_production_refuses_them() -> None:
