@@ -106,9 +106,6 @@ class LoneWorker:
     def wait(self) -> None:
         eventually(f"{self.name} is done", self.done)
 
-    def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
