@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.db.engine import read, write
-from shared.fleet import workers
+from shared.fleet import ledger, workers
 from shared.fleet.workers import HostUsage, Usage, WorkerInfo
 from shared.jobs import transitions
 from shared.models import aliases
@@ -23,6 +23,7 @@ from tests.support.flower_app import FlowerApp, running_flower_app
 pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=alert(1)></script>"
 GB = 1_000_000_000
+DEVICE = WorkerInfo("gpu0@a", "a", 1, "gpu", "Test GPU")
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def fill(flower: FlowerApp) -> None:
         trained(flower.engine, flower.owner, accuracy, name=f"{HOSTILE} {number}", training={"epochs": number})
     missed(flower.engine, schedule(flower.engine, flower.owner), 3)
     with write(flower.engine) as conn:
-        workers.register(conn, WorkerInfo("gpu0@a", "a", 1, "gpu", "Test GPU"))
+        workers.register(conn, DEVICE)
     beat(flower, busy=40.0)
 
 
@@ -113,9 +114,14 @@ def test_a_device_is_watched(flower: FlowerApp, visitor: BrowserSession) -> None
     expect(card).to_contain_text("It left its device: GPU is lost")
     expect(page.locator("#devices-summary")).to_contain_text("1 left their device")
     with write(flower.engine) as conn:
+        ledger.register(conn, DEVICE)
+        ledger.cordon(conn, "gpu0@a")
         workers.deregister(conn, "gpu0@a")
     expect(card).to_contain_text("offline")
     expect(page.locator("#devices-summary")).to_contain_text("1 offline")
+    card.get_by_role("button", name="Uncordon").press("Enter")
+    expect(card).not_to_contain_text("cordoned")
+    expect(card.get_by_role("button")).to_have_text(["Forget"])
     card.get_by_role("button", name="Forget").press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="Forget").press("Enter")
     expect(card).to_have_count(0)

@@ -248,22 +248,26 @@ function problems(device) {
  */
 function controls({ name, ledger, state }) {
   if (config.readOnly) return null;
+  const isForgettable = state === "offline" && !ledger?.is_held;
+  if (!ledger && !isForgettable) return null;
   const body = { name };
   const done = () => updates.now();
-  if (state === "offline" && !ledger?.is_held) {
-    const ask = { question: `Forget ${name}?`, detail: "A worker that starts there again is listed again." };
-    return h("div", { class: "ns-tools" }, actionButton("Forget", "/devices/forget", { body, done, ask }));
+  const buttons = [];
+  if (ledger?.cordoned_at) {
+    buttons.push(actionButton("Uncordon", "/devices/uncordon", { body, done, title: "Let jobs use it again" }));
+  } else if (!isForgettable) {
+    buttons.push(actionButton("Cordon", "/devices/cordon", { body, done, title: "Give it to no other job" }));
   }
-  if (!ledger) return null;
-  const buttons = ledger.cordoned_at
-    ? [actionButton("Uncordon", "/devices/uncordon", { body, done, title: "Let jobs use it again" })]
-    : [actionButton("Cordon", "/devices/cordon", { body, done, title: "Give it to no other job" })];
-  if (ledger.is_held) {
+  if (ledger?.is_held) {
     const ask = {
       question: `Drain ${name}?`,
       detail: "Its job writes a checkpoint and returns to the queue; no other job gets the device.",
     };
     buttons.push(actionButton("Drain", "/devices/drain", { body, done, ask }));
+  }
+  if (isForgettable) {
+    const ask = { question: `Forget ${name}?`, detail: "A worker that starts there again is listed again." };
+    buttons.push(actionButton("Forget", "/devices/forget", { body, done, ask }));
   }
   return h("div", { class: "ns-tools" }, buttons);
 }
