@@ -9,9 +9,10 @@ the preset's own settings, in torch and in TensorFlow. The sides take turns, one
 A script's time is that of its process: imports, data, training, test part. Ours is what a user waits for, from the
 submission to a running service (`nightshift up`, which has run a job of each framework before and idles meanwhile)
 until the job has succeeded; with `--through process`, that of a process `python -m worker.run_job`, imports included.
-Both also write metric rows and checkpoints, evaluate and draw. Registering the data set is not in it, nor is the
-feature extractor of a GAN's score, which is trained once per data set. On a machine that does something else, too,
-processor time is the figure to trust, and `--threads 1`: threads that wait for each other lose more than they gain.
+Both also write metric rows and checkpoints, evaluate and draw. Registering the data set is not in it, nor what is made
+once per data set for a GAN's scores: the feature extractor and the features of real images. On a machine that does
+something else, too, processor time is the figure to trust, and `--threads 1`: threads that wait for each other lose
+more than they gain.
 
 FOLDER (`NIGHTSHIFT_DATASETS_DIR`) holds `mnist/` (the four IDX files), `cifar10*/` (its binary files, whose cats and
 dogs are scaled up) and `wikitext2/` (three `.tokens.gz` files). A listing without its data is left out with a word.
@@ -119,8 +120,8 @@ def language_model(preset: str, data_set: Path, work: Path) -> Listing:
 
 
 def adversarial(preset: str, data_set: Path, work: Path) -> Listing:
-    from worker.families.gan.evaluation import MAX_SCORED, spread
     from worker.families.gan.feature_extractor import load_extractor
+    from worker.families.gan.reference import MAX_SCORED, spread
     from worker.families.gan.scores import frechet_distance
 
     splits = splits_of("gan", preset, data_set)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from nightshift.families.learner import Array, Evaluation, Learner, Splits
 from nightshift.families.training import Training
 from worker.families.gan.family import GanModel
 from worker.families.gan.feature_extractor import FEATURES, FeatureExtractor, load_extractor
-from worker.families.gan.scores import NEIGHBORS, Manifold, frechet_distance, precision_recall
+from worker.families.gan.reference import load_reference
+from worker.families.gan.scores import NEIGHBORS, frechet_distance, scores
 
-#: Most images, real and generated each, that the final scores compare.
-MAX_SCORED = 5000
 #: Samples of a grid, from fixed noise.
 GRID = 64
 #: Samples generated at a time.
@@ -40,14 +37,12 @@ def report(learner: GanLearner, splits: Splits, model: GanModel, training: Train
     extractor = None if splits.test is None else load_extractor(splits, model.framework, learner.device_kind)
     if splits.test is None or extractor is None:
         return Evaluation({}, arrays={"samples": samples})
-    real = Manifold(extractor.features(spread(splits.test["x"], MAX_SCORED)))
-    rows = len(real.features)
-    made = extractor.features(learner.generate(rows, training.seed, BATCH_SIZE))
-    trained_on = extractor.features(spread(splits.train["x"], rows))
-    metrics = _scores(real, made)
+    reference = load_reference(splits, extractor)
+    rows = len(reference.real.features)
+    metrics = scores(reference.real, extractor.features(learner.generate(rows, training.seed, BATCH_SIZE)))
     document = {
         "metrics": metrics,
-        "reference": _scores(real, trained_on),
+        "reference": reference.scores,
         "rows": rows,
         "neighbours": NEIGHBORS,
         "judge": {"test_accuracy": extractor.accuracy, "features": FEATURES},
@@ -55,21 +50,6 @@ def report(learner: GanLearner, splits: Splits, model: GanModel, training: Train
     return Evaluation(metrics, document, {"samples": samples})
 
 
-def _scores(real: Manifold, compared: Array) -> dict[str, float]:
-    precision, recall = precision_recall(real, Manifold(compared))
-    distance = frechet_distance(real.features, compared)
-    return {"frechet_distance": distance, "precision": precision, "recall": recall}
-
-
 def validation_distance(learner: GanLearner, extractor: FeatureExtractor, real: Array, seed: int) -> float:
     """Return the Fréchet distance of as many samples as there are rows in `real` (extracted features)."""
     return frechet_distance(real, extractor.features(learner.generate(len(real), seed, BATCH_SIZE)))
-
-
-def spread(pictures: Any, most: int) -> Array:
-    """Return at most `most` rows, evenly spaced (a set may be sorted by class)."""
-    n = len(pictures)
-    rows = np.linspace(0, n - 1, min(most, n)).round().astype(np.int64)
-    if isinstance(pictures, np.ndarray):
-        return np.asarray(pictures[rows])
-    return np.concatenate([pictures[row : row + 1] for row in map(int, rows)])  # a view that is read in slices only

@@ -43,6 +43,7 @@ class FeatureExtractor:
 
     learner: Any
     accuracy: float  # on the test part
+    folder: Path | None = None  # where it is stored
 
     def features(self, pictures: Array) -> Array:
         """Return the features of uint8 images [n, h, w, c]: [n, FEATURES] float32."""
@@ -114,4 +115,4 @@ def _store(extractor: FeatureExtractor, folder: Path) -> None:
 def _load(folder: Path, model: CnnModel, splits: Splits, device: str) -> FeatureExtractor:
     learner = _build(model, splits, device, 1)
     learner.load_weights(load_file(folder / "judge.safetensors"))
-    return FeatureExtractor(learner, float(json.loads((folder / "judge.json").read_text())["accuracy"]))
+    return FeatureExtractor(learner, float(json.loads((folder / "judge.json").read_text())["accuracy"]), folder)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from nightshift.families.learner import Array, Splits
 from nightshift.families.training import Training
-from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner, spread, validation_distance
+from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner, validation_distance
 from worker.families.gan.family import GanModel
 from worker.families.gan.feature_extractor import FeatureExtractor, Log, Stop, load_extractor
 from worker.families.gan.plots import collect_epochs as collect
 from worker.families.gan.plots import draw_epoch
+from worker.families.gan.reference import spread
 from worker.training.trainer import AtEpoch
 
 #: Most images, real and generated each, compared after each epoch.

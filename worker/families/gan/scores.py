@@ -42,21 +42,19 @@ def _root(cov: Array) -> Array:
 class Manifold:
     """The union of balls around features [n, d], each of which reaches to its point's k-th neighbor.
 
-    Empty if there are no k neighbors.
+    Empty if there are no k neighbors; k is `NEIGHBORS`.
     """
 
-    def __init__(self, features: Array, k: int = NEIGHBORS) -> None:
+    def __init__(self, features: Array, reach: Array | None = None) -> None:
+        """Compute the squared radii [n], unless they are given as `reach`."""
         self.features = features
-        parts = _squared(features, features) if len(features) > k else ()
-        # Index k, because each point's nearest neighbor is the point itself.
-        self._reach = [np.partition(part, k, axis=1)[:, k] for part in parts]
+        self.reach = _reach(features) if reach is None else reach
 
     def share_inside(self, points: Array) -> float:
         """Return the share of points [m, d] that lie in one of the balls."""
-        if not self._reach or not len(points):
+        if not len(self.reach) or not len(points):
             return 0.0
-        reach = np.concatenate(self._reach)
-        inside = [(part <= reach).any(axis=1) for part in _squared(points, self.features)]
+        inside = [(part <= self.reach).any(axis=1) for part in _squared(points, self.features)]
         return float(np.concatenate(inside).mean())
 
 
@@ -67,6 +65,21 @@ def precision_recall(real: Manifold, generated: Manifold) -> tuple[float, float]
     share of real points inside that of the generated ones (is everything covered?) (Kynkäänniemi et al. 2019, eq. 1-2).
     """
     return real.share_inside(generated.features), generated.share_inside(real.features)
+
+
+def scores(real: Manifold, compared: Array) -> dict[str, float]:
+    """Return all scores of features that are compared with those of real images."""
+    precision, recall = precision_recall(real, Manifold(compared))
+    distance = frechet_distance(real.features, compared)
+    return {"frechet_distance": distance, "precision": precision, "recall": recall}
+
+
+def _reach(features: Array) -> Array:
+    """Return the squared distance of each point to its k-th neighbor: [n], or [0] if there are no k."""
+    parts = _squared(features, features) if len(features) > NEIGHBORS else ()
+    # Index k, because each point's nearest neighbor is the point itself.
+    found = [np.partition(part, NEIGHBORS, axis=1)[:, NEIGHBORS] for part in parts]
+    return np.concatenate([np.empty(0, np.float32), *found])
 
 
 def _squared(points: Array, others: Array) -> Iterator[Array]:

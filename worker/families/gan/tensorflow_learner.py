@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,18 +40,27 @@ class TensorflowGan(TensorflowLearner):
         self.scale, self.shift = pixel_scale(self.model)
         self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Array] = {}
-        pixels = tf.TensorSpec([None, *self.model.image_size, self.model.image_channels], tf.uint8)
-        z, scalar = tf.TensorSpec([None, self.model.latent], tf.float32), tf.TensorSpec([], tf.float32)
-        drop = {
-            use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
-            for use, widths in masked_widths(self.model).items()
-        }
-        self._train = self._graph_of_step(pixels, z, scalar, drop)
+        pixels, z = self._specs()
         self._evaluate = support.compiled(self._evaluate_batch, [pixels, z])
         self._predict = support.compiled(self._probabilities, [pixels])
         self._sample = support.compiled(self._pictures, [z])
 
     # -- the step ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _train(self) -> Any:
+        """The graph of a step. Traced on its own, it skips a check of arguments that takes a fifth of a small step."""
+        drop = {
+            use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
+            for use, widths in masked_widths(self.model).items()
+        }
+        graph = self._graph_of_step(*self._specs(), tf.TensorSpec([], tf.float32), drop)
+        return graph.get_concrete_function() if self.gang is None else graph
+
+    def _specs(self) -> tuple[Any, Any]:
+        """Return those of images and of z."""
+        pixels = tf.TensorSpec([None, *self.model.image_size, self.model.image_channels], tf.uint8)
+        return pixels, tf.TensorSpec([None, self.model.latent], tf.float32)
 
     def set_data(self, split: Mapping[str, Array]) -> None:
         self.data = {"x": split["x"]}

@@ -37,6 +37,7 @@ class TorchGan(TorchLearner):
         self.scale, self.shift = pixel_scale(self.model)
         self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Tensor] = {}
+        self.one = torch.ones((), device=self.device)
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -56,7 +57,8 @@ class TorchGan(TorchLearner):
         update = self._alternating if self.model.updates == "alternating" else self._joint
         g_loss, d_loss = update(real, fakes, running, drop)
         self._keep_running(running)
-        self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._count(1)]) * len(rows)
+        # A float32 times a number of rows is exact in float64.
+        self.totals.add_(torch.stack([g_loss.detach(), d_loss.detach(), self.one]).double(), alpha=len(rows))
 
     def _alternating(
         self, real: Tensor, fakes: Tensor, running: Running, drop: Mapping[str, Drop]
@@ -84,11 +86,11 @@ class TorchGan(TorchLearner):
 
     def _gradients(self, part: str, loss: Tensor, *, keep: bool = False) -> Sequence[Tensor]:
         """Return the gradients of one network; `keep` the graph for another loss."""
-        return torch.autograd.grad(loss, list(self._trained(part).values()), retain_graph=keep)
+        return torch.autograd.grad(loss, self._learned(part), retain_graph=keep)
 
     def _learn(self, part: str, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Run one step of one network."""
-        weights = list(self._trained(part).values())
+        weights = self._learned(part)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         loss = self._averaged(weights, loss)
@@ -96,6 +98,11 @@ class TorchGan(TorchLearner):
             torch.nn.utils.clip_grad_norm_(weights, self.training.grad_clip)
         support.set_rate(self.optimizers[part], self.rate)
         self.guards[part].step(loss)
+
+    def _learned(self, part: str) -> list[Tensor]:
+        """Return the weights of one network that its optimizer changes."""
+        found: list[Tensor] = self.optimizers[part].param_groups[0]["params"]
+        return found
 
     # -- the networks -----------------------------------------------------------------------------
 
@@ -140,7 +147,9 @@ class TorchGan(TorchLearner):
         convolutions are slow.
         """
         weight = self.tensors[f"{name}.weight"]
-        if x.dim() == 4:
+        if x.dim() == 4 and x.shape[1] == 1:  # a single map is the same in both orders
+            x = x.flatten(1)
+        elif x.dim() == 4:
             weight = weight.view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
             x = x.permute(0, 2, 3, 1).flatten(1)
         return F.linear(x, weight, self.tensors.get(f"{name}.bias"))

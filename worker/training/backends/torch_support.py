@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -239,15 +240,21 @@ class FiniteLossGuard:
 
     def step(self, loss: Tensor) -> None:
         """Run the optimizer unless a loss was not finite."""
-        self.bad |= ~torch.isfinite(loss.detach())
         if on_host(self.bad):
-            if not bool(self.bad):
-                self.optimizer.step()
-        elif self.fused:
+            self._step_on_host(loss)
+            return
+        self.bad |= ~torch.isfinite(loss.detach())
+        if self.fused:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, self.bad.float()  # type: ignore[attr-defined]
             self.optimizer.step()
         else:
             self._step_or_take_back()
+
+    def _step_on_host(self, loss: Tensor) -> None:
+        if not math.isfinite(loss.item()):
+            self.bad.fill_(True)
+        if not self.bad.item():
+            self.optimizer.step()
 
     @torch.no_grad()
     def _step_or_take_back(self) -> None:
