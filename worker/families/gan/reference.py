@@ -1,7 +1,8 @@
 """What GAN scores compare with: real images of a data set, as its feature extractor sees them.
 
-It is the same for all jobs on a data set version and is kept beside the extractor. A file that is damaged, or that
-another extractor, thread count or library version left, is not used but computed and written again.
+It is the same for all jobs on the same images and is kept beside the extractor, one file for each framework. A file that
+is damaged, or that other images, another extractor, thread count or library version left, is computed and written
+again.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ class Reference:
 
 def load_reference(splits: Splits, extractor: FeatureExtractor) -> Reference:
     """Return the stored reference of a data set with a test part, or compute it."""
+    assert splits.test is not None
+    test = spread(splits.test["x"], MAX_SCORED)
+    train = spread(splits.train["x"], len(test))
     if extractor.folder is None:
-        return _compute(splits, extractor)
-    origin = _origin(extractor)
-    path = extractor.folder / f"reference-{origin.hex()[:16]}.bin"
+        return _compute(extractor, test, train)
+    origin = _origin(extractor, test, train)
+    path = extractor.folder / f"reference-{extractor.learner.model.framework}.bin"
     reference = _read(path, origin)
     if reference is None:
-        reference = _compute(splits, extractor)
+        reference = _compute(extractor, test, train)
         _write(reference, path, origin)
     return reference
 
@@ -59,20 +63,20 @@ def spread(pictures: Any, most: int) -> Array:
     return np.concatenate([pictures[row : row + 1] for row in map(int, rows)])  # a view that is read in slices only
 
 
-def _compute(splits: Splits, extractor: FeatureExtractor) -> Reference:
-    assert splits.test is not None
-    real = Manifold(extractor.features(spread(splits.test["x"], MAX_SCORED)))
-    trained_on = extractor.features(spread(splits.train["x"], len(real.features)))
-    return Reference(real, scores(real, trained_on))
+def _compute(extractor: FeatureExtractor, test: Array, train: Array) -> Reference:
+    real = Manifold(extractor.features(test))
+    return Reference(real, scores(real, extractor.features(train)))
 
 
-def _origin(extractor: FeatureExtractor) -> bytes:
-    """Return the hash of what the features of an image depend on."""
+def _origin(extractor: FeatureExtractor, test: Array, train: Array) -> bytes:
+    """Return the hash of what a reference depends on."""
     learner = extractor.learner
-    facts = [FORMAT, MAX_SCORED, NEIGHBORS, str(learner.device), learner.state().facts]
+    facts = [FORMAT, NEIGHBORS, str(learner.device), learner.state().facts, test.shape, train.shape]
     found = sha256(json.dumps(facts, sort_keys=True).encode())
     for name, array in sorted(learner.weights().items()):
         found.update(name.encode() + array.tobytes())
+    for pictures in (test, train):
+        found.update(np.ascontiguousarray(pictures))
     return found.digest()
 
 
