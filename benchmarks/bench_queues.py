@@ -116,16 +116,23 @@ def measure(name: str, server: Any, folder: Path, given: argparse.Namespace) -> 
         after(server, work.DONE, send, "nothing")  # the worker is ready
         per_second = throughput(server, send, given.jobs)
         idle = [after(server, work.DONE, send, "nothing") for _ in _pauses(given.rounds)]
+    forget(server)
     with worker(library, library.isolation, folder / f"{name}.log"):
         after(server, work.STEPPED, send, library.isolated)
         step = [after(server, work.STEPPED, send, library.isolated) for _ in _pauses(given.rounds)]
-    server.flushall()
+    forget(server)
     with worker(library, (), folder / f"{name}.log") as running:
         after(server, work.BEGAN, send, "wait")
         kill(running)
     with worker(library, (), folder / f"{name}.log"):
         killed = _again(wait(server, work.BEGAN, given.patience), given.patience)
     return Row(name, per_second, idle, step, killed)
+
+
+def forget(server: Any) -> None:
+    """Disconnect the killed worker and delete what it kept: a job could still be given to its blocked connection."""
+    server.client_kill_filter(_type="normal", skipme=True)
+    server.flushall()
 
 
 @contextmanager
@@ -152,6 +159,7 @@ def kill(running: subprocess.Popen[bytes]) -> None:
     for process in family:
         process.kill()
     running.wait()
+    psutil.wait_procs(family)
 
 
 def throughput(server: Any, send: Callable[[str], None], count: int) -> float:
