@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import redis
-import torch  # noqa: F401 - each job's process inherits it
+import torch._dynamo  # noqa: F401 - what the first optimizer imports, too; each job's process inherits it
 from rq.worker_pool import WorkerPool
 
 from benchmarks.queues import work

@@ -10,7 +10,8 @@ from taskiq_redis import RedisStreamBroker
 
 from benchmarks.queues import work
 
-broker = RedisStreamBroker(url=work.url())
+#: `consumer_id`: a worker that starts later reads what was sent before, too.
+broker = RedisStreamBroker(url=work.url(), consumer_id="0")
 TASKS = {name: broker.task(task_name=name)(job) for name, job in work.JOBS.items()}
 
 
