@@ -1,7 +1,7 @@
 """What GAN scores compare with: real images of a data set, as its feature extractor sees them.
 
-It is the same for all jobs on the same images and is kept beside the extractor, one file for each framework. A file that
-is damaged, or that other images, another extractor, thread count or library version left, is computed and written
+It is the same for all jobs on the same images and is kept beside the extractor, one file for each framework. A file
+that is damaged, or that other images, another extractor, thread count or library version left, is computed and written
 again.
 """
 
