@@ -76,7 +76,7 @@ def _origin(extractor: FeatureExtractor, test: Array, train: Array) -> bytes:
     for name, array in sorted(learner.weights().items()):
         found.update(name.encode() + array.tobytes())
     for pictures in (test, train):
-        found.update(np.ascontiguousarray(pictures))
+        found.update(np.ascontiguousarray(pictures).data)
     return found.digest()
 
 
