@@ -211,12 +211,13 @@ def measure(given: argparse.Namespace, preset: str) -> str:
     pictures, size = make_pictures(model), given.batch_size
     by_hand = torch_by_hand if given.framework == "torch" else tensorflow_by_hand
     (other,) = set(FRAMEWORKS) - {given.framework}
+    learner = ours(model, size, pictures, given.threads)  # first: it sets TensorFlow's threads
     with own_process(of_other, other, preset, size, threads=given.threads) as of_the_other:
         sides = {
             "by hand, float32": by_steps(by_hand(model, size, pictures, bfloat16=False), size),
             "by hand, bfloat16": by_steps(by_hand(model, size, pictures, bfloat16=True), size),
             f"by hand, {other}": of_the_other,
-            "ours": by_steps(ours(model, size, pictures, given.threads), size),
+            "ours": by_steps(learner, size),
         }
         return table(in_turns(sides, given.rounds, given.seconds), "ours")
 
