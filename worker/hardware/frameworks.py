@@ -25,7 +25,7 @@ _COMMON = (
     *MODULES.values(),
     "safetensors.numpy",
     "sklearn.metrics",
-    "worker.training.plots",
+    "worker.training.caches",
     "onnx",
     "pyarrow.parquet",
     "PIL.Image",

@@ -262,7 +262,7 @@ def preload(modules: list[str], plugins: list[str] | None) -> dict[str, str]:
         importlib.import_module(module)
     gc.enable()
     left_out = preload_plugins(plugins)
-    load_fonts()
+    fill_caches()
     return left_out
 
 
@@ -283,10 +283,10 @@ def preload_plugins(modules: list[str] | None) -> dict[str, str]:
     return preload_families() | preload_modules(modules)
 
 
-def load_fonts() -> None:
-    """Let matplotlib load its fonts, if it was imported; otherwise each process that draws does."""
-    if (plots := sys.modules.get("worker.training.plots")) is not None:
-        plots.load_fonts()
+def fill_caches() -> None:
+    """Fill the caches of evaluation and figures, if they were imported; otherwise each runner does."""
+    if (caches := sys.modules.get("worker.training.caches")) is not None:
+        caches.fill()
 
 
 def main(argv: list[str]) -> None:

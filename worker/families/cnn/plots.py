@@ -7,25 +7,13 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from nightshift.families.learner import Array, Evaluation
+from worker.training.charts import GREEN, GRID, INK, RED, TITLE, Chart, width_of
 from worker.training.classification import plots as classification
-from worker.training.plots import (
-    DPI,
-    GREEN,
-    GRID,
-    INK,
-    RED,
-    History,
-    image_of,
-    new_figure,
-    save_image,
-    shown,
-    styled,
-    width_of,
-)
+from worker.training.plots import History, shown
 
 #: Images per row; pixels of an image's longer side, of its frame, of the gap between two, of the two lines above each,
-#: of the line above all, and of the margin.
-_PER_ROW, _SIDE, _FRAME, _BETWEEN, _LINES, _TOP, _MARGIN = 5, 170, 4, 14, 46, 34, 16
+#: of a line, of the line above all, and of the margin.
+_PER_ROW, _SIDE, _FRAME, _BETWEEN, _LINES, _LINE, _TOP, _MARGIN = 5, 170, 4, 14, 46, 17, 34, 16
 _STEP, _ROW = _SIDE + _BETWEEN, _SIDE + _LINES
 #: Size of the texts above images (points).
 _SIZE = 8.0
@@ -37,30 +25,23 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
     return [*paths, draw_predictions(report, folder / "predictions.png")] if report.document else paths
 
 
-@styled
 def draw_predictions(report: Evaluation, path: Path) -> Path:
-    """Draw 25 images with predicted and true classes; mistakes are framed in red.
-
-    Pillow puts the images between the texts: scaling them in matplotlib takes as long as all the rest.
-    """
+    """Draw 25 images with predicted and true classes; mistakes are framed in red."""
     classes, arrays = report.document["classes"], report.arrays
-    width, height = _PER_ROW * _STEP - _BETWEEN + 2 * _MARGIN, _TOP + _PER_ROW * _ROW + _MARGIN
-    figure, tiles = new_figure(width / DPI, height / DPI), {}
+    chart = Chart(_PER_ROW * _STEP - _BETWEEN + 2 * _MARGIN, _TOP + _PER_ROW * _ROW + _MARGIN)
     title = "predictions on the test part · mistakes first, framed in red"
-    figure.text(_MARGIN / width, 1 - _MARGIN / height, title, va="top", color=INK, fontsize=11, fontweight="bold")
+    chart.text(_MARGIN, _MARGIN, title, TITLE, INK, anchor="la", bold=True)
     for i, picture in enumerate(arrays["pictures"]):
         truth, guess = int(arrays["labels"][i]), int(arrays["predicted"][i])
         left, top = _MARGIN + _STEP * (i % _PER_ROW), _TOP + _LINES + _ROW * (i // _PER_ROW)
-        tiles[left, top] = _tile(picture, GRID if truth == guess else RED)
-        text = f"{_fitting(classes[guess])}  {arrays['confidence'][i]:.0%}"
-        text += "" if truth == guess else f"\nis {_fitting(classes[truth])}"
-        place = ((left + _SIDE / 2) / width, 1 - (top - 5) / height)
-        color = GREEN if truth == guess else RED
-        figure.text(*place, text, ha="center", va="bottom", color=color, fontsize=_SIZE, fontweight="bold")
-    image = image_of(figure)
-    for corner, tile in tiles.items():
-        image.paste(tile, corner)
-    return save_image(image, path)
+        lines = [f"{_fitting(classes[guess])}  {arrays['confidence'][i]:.0%}"]
+        lines += [] if truth == guess else [f"is {_fitting(classes[truth])}"]
+        color, frame = (GREEN, GRID) if truth == guess else (RED, RED)
+        for above, line in enumerate(reversed(lines)):
+            place = (left + _SIDE / 2, top - 8 - above * _LINE)
+            chart.text(*place, line, _SIZE, color, anchor="ms", bold=True)
+        chart.picture(_tile(picture, frame), left, top)
+    return chart.save(path)
 
 
 def _tile(picture: Array, frame: str) -> Image.Image:
@@ -76,7 +57,7 @@ def _tile(picture: Array, frame: str) -> Image.Image:
 
 def _fitting(name: str) -> str:
     """Return a name cut so that it fits over an image, beside a percentage."""
-    name, room = shown(name), _STEP / DPI - width_of("  100%", _SIZE, "bold")
-    while (width := width_of(name, _SIZE, "bold")) > room:
+    name, room = shown(name), _STEP - width_of("  100%", _SIZE, bold=True)
+    while (width := width_of(name, _SIZE, bold=True)) > room:
         name = name[: min(len(name) - 2, int(len(name) * room / width))] + "…"
     return name

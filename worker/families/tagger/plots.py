@@ -6,26 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Evaluation
+from worker.training.charts import BLUE, DPI, GREEN, ORANGE, Panel, draw_row
 from worker.training.classification.plots import draw_confusion
-from worker.training.plots import (
-    BLUE,
-    GREEN,
-    INK,
-    ORANGE,
-    History,
-    arrange,
-    draw_curves,
-    label,
-    legend_in_head,
-    new_figure,
-    panels,
-    save,
-    shown,
-    styled,
-)
+from worker.training.plots import History, draw_curves, shown
 
 #: Entity types in the figure: those with most entities.
 MOST_TYPES = 30
+_WIDTH = 7.5 * DPI
 
 
 def draw(report: Evaluation, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
@@ -39,23 +26,19 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
     return [*paths, write_worst(report.document, folder / "worst_sentences.txt")]
 
 
-@styled
 def draw_entities(document: dict[str, Any], path: Path) -> Path:
     """Draw precision, recall and F1 of each entity type."""
     rows = sorted(document["per_entity"], key=lambda row: -row["support"])[:MOST_TYPES]
-    figure = new_figure(7.5, 1.2 + 0.55 * len(rows))
-    (axes,) = panels(figure, 1)
-    label(axes, f"entities · F1 {document['metrics']['f1_entity']:.4f}", "share")
+    title = f"entities · F1 {document['metrics']['f1_entity']:.4f}"
+    names = {float(place): f"{shown(row['entity'])} ({row['support']:,})" for place, row in enumerate(rows)}
+    panel = Panel(title, "share", xends=(0, 1.12), yends=(len(rows) - 0.4, -0.6), ynames=names)
     colors = {"precision": BLUE, "recall": ORANGE, "f1": GREEN}
-    for place, (name, color) in enumerate(colors.items()):
-        heights = [number + 0.26 * (place - 1) for number in range(len(rows))]
-        bars = axes.barh(heights, [row[name] for row in rows], height=0.24, color=color, label=name)
-        axes.bar_label(bars, [f"{row[name]:.3f}" for row in rows], padding=3, fontsize=7, color=INK)
-    axes.set_yticks(range(len(rows)), [f"{shown(row['entity'])} ({row['support']:,})" for row in rows])
-    axes.set(xlim=(0, 1.12), ylim=(len(rows) - 0.4, -0.6))
-    legend_in_head(axes, len(colors))
-    arrange(figure)
-    return save(figure, path)
+    for number, (name, color) in enumerate(colors.items()):
+        panel.legend.append((name, color, False))
+        for place, row in enumerate(rows):
+            middle = place + 0.26 * (number - 1)
+            panel.bar(0, row[name], middle + 0.12, middle - 0.12, color, f"{row[name]:.3f}")
+    return draw_row([panel], _WIDTH, (1.2 + 0.55 * len(rows)) * DPI)[0].save(path)
 
 
 def write_worst(document: dict[str, Any], path: Path) -> Path:

@@ -13,8 +13,9 @@ from nightshift.families.learner import Array, Evaluation
 
 #: Points kept of each ROC curve in `evaluation.json`.
 ROC_POINTS = 201
-#: Rows predicted at a time.
-BATCH_SIZE = 500
+#: Rows predicted at a time. Too low: a GPU waits. Too high: memory that is touched for the first time takes longer than
+#: computing.
+BATCH_SIZE = 64
 #: Mistakes shown beside the figures.
 MISTAKES = 10
 

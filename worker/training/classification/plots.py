@@ -8,38 +8,40 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from PIL import Image
 
 from nightshift.families.learner import Array, Evaluation
-from worker.training.plots import (
-    DASHED,
+from worker.training.charts import (
+    DPI,
     GAP,
     HEAD,
     INK,
-    LABEL,
+    LINE,
     MUTED,
     RED,
     TICK,
-    History,
-    arrange,
-    draw_curves,
-    label,
-    new_figure,
-    number_ticks,
-    panels,
-    save,
-    shown,
-    styled,
+    TITLE,
+    Box,
+    Chart,
+    Panel,
+    draw_list,
+    draw_row,
+    label_axes,
+    numbers_between,
     widest,
 )
+from worker.training.plots import History, draw_curves, shown
 
 #: With more classes, cells hold no counts and curves no names.
 MOST_NAMED = 20
-#: Degrees of slanted names.
-_SLANT = 40
-#: Width of the scale of colors, and of it with its texts (inches).
-_SCALE, _WITH_TEXTS = 0.25, 0.95
-#: Width of a legend beside its names (inches).
-_LEGEND = 1.2
+#: Degrees of slanted names, and letters of the longest name that is not slanted.
+_SLANT, _LEVEL = 40, 3
+#: Side of a matrix without its cells, of each cell, and of the largest matrix.
+_SIDE, _CELL, _LARGEST = 2.4 * DPI, 0.45 * DPI, 11 * DPI
+#: Width of the scale of colors, and of it with its texts.
+_SCALE, _WITH_TEXTS = 30, 114
+#: Size of a figure of two ROC curves, and width of a legend beside its names.
+_WIDTH, _HEIGHT, _LEGEND = 10 * DPI, 4.6 * DPI, 1.2 * DPI
 
 
 def draw(report: Evaluation, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
@@ -56,85 +58,91 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
 # -- confusion matrix -----------------------------------------------------------------------------
 
 
-@styled
 def draw_confusion(document: dict[str, Any], path: Path) -> Path:
     """Draw the confusion matrix: counts, colored by their share of the true class."""
     counts, classes = np.array(document["confusion_matrix"]), [shown(name) for name in document["classes"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = classes if len(classes) <= MOST_NAMED else []
-    text, slant = widest(names or [str(len(classes))]), _SLANT if max(map(len, names), default=0) > 3 else 0
-    side, left = min(11.0, 2.4 + 0.45 * len(classes)), LABEL + text + 2 * GAP
-    bottom = LABEL + 2 * GAP + TICK / 72 + text * math.sin(math.radians(slant))
-    width, height = left + side + _WITH_TEXTS, bottom + side + HEAD
-    figure = new_figure(width, height)
-    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    ends = np.arange(len(classes) + 1) - 0.5
-    axes.pcolormesh(ends, ends, shares, cmap="Blues", vmin=0, vmax=1)
-    axes.invert_yaxis()
-    label(axes, f"confusion matrix · accuracy {document['metrics']['test_accuracy']:.4f}", "predicted", "true")
-    axes.grid(visible=False)
-    if names:
-        _name_ticks(axes, names, slant)
-        _write_counts(axes, counts, shares)
-    else:
-        number_ticks(axes.xaxis, whole=True)
-        number_ticks(axes.yaxis, whole=True)
-    scale = figure.add_axes(((left + side + 2 * GAP) / width, bottom / height, _SCALE / width, side / height))
-    _draw_scale(scale)
-    return save(figure, path)
+    is_named = len(classes) <= MOST_NAMED
+    names = dict(enumerate(classes)) if is_named else _numbers(len(classes))
+    slant = _SLANT if is_named and max(map(len, classes)) > _LEVEL else 0
+    text, side = widest(names.values()), round(min(_LARGEST, _SIDE + _CELL * len(classes)))
+    left = LINE + text + 2 * GAP
+    below = LINE + 2 * GAP + TICK * DPI / 72 + text * math.sin(math.radians(slant))
+    chart = Chart(left + side + _WITH_TEXTS, HEAD + side + below)
+    box = Box(round(left), HEAD, round(left) + side, HEAD + side)
+    title = f"confusion matrix · accuracy {document['metrics']['test_accuracy']:.4f}"
+    chart.text(box.left, box.top - GAP, title, TITLE, INK, anchor="ls", bold=True)
+    chart.picture(_colored(shares).resize((side, side), Image.Resampling.NEAREST), box.left, box.top)
+    _name_cells(chart, box, names, side / len(classes), slant)
+    if is_named:
+        _write_counts(chart, box, counts, shares)
+    label_axes(chart, box, left, "predicted", "true", below)
+    _draw_scale(chart, Box(box.right + 2 * GAP, box.top, box.right + 2 * GAP + _SCALE, box.bottom))
+    return chart.save(path)
 
 
-def _name_ticks(axes: Any, names: list[str], slant: int) -> None:
-    turned = {"rotation": slant, "ha": "right", "rotation_mode": "anchor"} if slant else {}
-    axes.set_xticks(range(len(names)), names, **turned)
-    axes.set_yticks(range(len(names)), names)
+def _numbers(classes: int) -> dict[int, str]:
+    return {int(at): text for at, text in numbers_between(0, classes - 1, whole=True).items()}
 
 
-def _write_counts(axes: Any, counts: Array, shares: Array) -> None:
+def _colored(shares: Array) -> Image.Image:
+    """Return a picture with a pixel for each share."""
+    return Image.fromarray(colormaps["Blues"](shares, bytes=True)[..., :3].copy())
+
+
+def _name_cells(chart: Chart, box: Box, names: dict[int, str], cell: float, slant: int) -> None:
+    for place, name in names.items():
+        middle = (place + 0.5) * cell
+        chart.text(box.left - GAP, box.top + middle, name, anchor="rm")
+        if slant:
+            below = box.bottom + GAP + TICK * DPI / 144
+            chart.turned_text(box.left + middle, below, name, TICK, MUTED, degrees=slant, ends=True)
+        else:
+            chart.text(box.left + middle, box.bottom + GAP, name, anchor="ma")
+
+
+def _write_counts(chart: Chart, box: Box, counts: Array, shares: Array) -> None:
+    cell = box.width / len(counts)
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[row, column] > 0.55 else INK if row == column else RED
-            axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=TICK)
+            middle = (box.left + (column + 0.5) * cell, box.top + (row + 0.5) * cell)
+            chart.text(*middle, str(count), TICK, color, anchor="mm")
 
 
-def _draw_scale(axes: Any) -> None:
+def _draw_scale(chart: Chart, box: Box) -> None:
     """Draw the scale of the colors."""
-    axes.pcolormesh((0, 1), np.linspace(0, 1, 129), np.linspace(0, 1, 128)[:, None], cmap="Blues")
-    axes.grid(visible=False)
-    axes.xaxis.set_visible(False)
-    axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
-    axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
-    axes.set_ylabel("share of the true class", fontsize=TICK)
+    colors = _colored(np.linspace(1, 0, 128)[:, None])
+    chart.picture(colors.resize((round(box.width), round(box.height)), Image.Resampling.NEAREST), box.left, box.top)
+    for share in (0, 0.5, 1):
+        chart.text(box.right + GAP, box.bottom - share * box.height, f"{share:g}")
+    middle = (box.top + box.bottom) / 2
+    chart.turned_text(box.right + LINE + 2 * GAP, middle, "share of the true class", TICK, MUTED, degrees=90)
 
 
 # -- ROC ------------------------------------------------------------------------------------------
 
 
-@styled
 def draw_roc(document: dict[str, Any], path: Path) -> Path:
     """Draw one-against-the-rest ROC curves, whole and enlarged at the upper left corner."""
     classes, macro = [shown(name) for name in document["classes"]], document["metrics"].get("auc_macro_ovr")
-    beside = _LEGEND + widest(classes) if len(classes) <= MOST_NAMED else 0.0
-    figure = new_figure(10 + beside, 4.6)
-    whole, corner = panels(figure, 2)
-    label(whole, f"ROC, one against the rest · macro AUC {macro:.5f}" if macro is not None else "ROC", *_ROC_AXES)
-    label(corner, "its upper left corner", *_ROC_AXES)
+    title = f"ROC, one against the rest · macro AUC {macro:.5f}" if macro is not None else "ROC"
+    whole = Panel(title, *_ROC_AXES, xends=(-0.05, 1.05), yends=(-0.05, 1.05))
+    corner = Panel("its upper left corner", *_ROC_AXES, xends=(-0.002, 0.1), yends=(0.9, 1.002))
     colors = colormaps["tab10" if len(classes) <= 10 else "viridis"]
+    entries = []
     for i, (name, curve) in enumerate(zip(classes, document["roc"], strict=True)):
-        if curve is None:
-            continue
-        color = colors(i if len(classes) <= 10 else i / len(classes))
-        for axes in (whole, corner):
-            axes.plot(curve["fpr"], curve["tpr"], color=color, lw=1.6, label=f"{name}  {curve['auc']:.4f}")
-    whole.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=DASHED)
-    corner.set(xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
+        if curve is not None:
+            color = colors(i if len(classes) <= 10 else i / len(classes))
+            entries.append((f"{name}  {curve['auc']:.4f}", color))
+            for panel in (whole, corner):
+                panel.curve(curve["fpr"], curve["tpr"], color, linewidth=1.6)
+    whole.curve([0, 1], [0, 1], MUTED, linewidth=1, dashed=True)
+    beside = _LEGEND + widest(classes) if len(classes) <= MOST_NAMED else 0.0
+    chart, boxes = draw_row([whole, corner], _WIDTH + beside, _HEIGHT, beside)
     if beside:
-        corner.legend(
-            loc="upper left", bbox_to_anchor=(1, 1), title="class  AUC", title_fontsize=TICK, alignment="left"
-        )
-    arrange(figure, beside)
-    return save(figure, path)
+        draw_list(chart, boxes[-1].right + 2 * GAP, boxes[-1].top + GAP, "class  AUC", entries)
+    return chart.save(path)
 
 
 _ROC_AXES = ("false positive rate", "true positive rate")

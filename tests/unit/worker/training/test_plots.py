@@ -15,9 +15,9 @@ from worker.families.cnn import plots as cnn
 from worker.families.mlp import plots as mlp
 from worker.families.tagger import plots as tagger
 from worker.training import plots
+from worker.training.charts import BLUE, GREEN, ORANGE, RED
 from worker.training.classification.evaluation import evaluate
 from worker.training.classification.plots import draw_confusion, draw_roc
-from worker.training.plots import BLUE, GREEN, ORANGE, RED
 
 #: Class names of few and many letters, narrow and wide ones, and more of them than are named in a figure.
 NAMES = {
