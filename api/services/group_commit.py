@@ -18,7 +18,8 @@ from concurrent.futures import Future
 from sqlalchemy import Connection, Engine
 
 from nightshift.errors import RequestError
-from shared.db.engine import write
+from shared.db import kept_connection
+from shared.db.engine import write, write_one
 from shared.errors import DatabaseLocked
 from shared.jobs import transitions
 from shared.jobs.transitions import NewJob, Submitted
@@ -46,8 +47,10 @@ class Submissions:
     def submit(self, new: NewJob) -> Submitted:
         """Write the job; it is durable on return. Raises InvalidRequest; DatabaseUnavailable if it was not written."""
         if not self._one_writer:
-            with write(self._engine) as conn:
+            opened = write_one if transitions.is_one_statement(new) else write
+            with opened(self._engine) as conn:
                 return transitions.submit(conn, new)
+        kept_connection.give_back()  # it is not needed while this waits
         future: Future[Submitted] = Future()
         self._waiting.append((new, future))
         give_up_at = time.monotonic() + self._turn_seconds
