@@ -277,12 +277,16 @@ def insert_of(dialect: str, table: Any) -> Any:
     return construct
 
 
+#: Built once: building it takes as long as encoding a small value.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
 def dump_json(value: Any) -> str:
     """Return JSON that every database accepts: NaN and infinities become null."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(_finite(value))
 
 
 def _finite(value: Any) -> Any:
