@@ -2,7 +2,8 @@
 
 SQLite waits for a busy writer by sleeping for increasing times, so sixteen clients that commit separately queue
 unfairly (p99 of a submission near a second), and each needs its own fsync. Here the thread whose turn it is writes all
-waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself.
+waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself;
+there most submissions are one statement, which commits itself.
 
 While another process holds SQLite's lock, the first submission to time out fails all waiting ones, within one time-out.
 """
