@@ -22,6 +22,7 @@ from api.openapi import BODY
 from api.services.spec_errors import invalid_spec, parse_as
 from api.services.write_threads import WritingRoute
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
+from shared.db.kept_connection import keep
 
 KEY_HEADER = "idempotency-key"
 #: Largest body that is read before its key is checked (bytes).
@@ -70,10 +71,11 @@ class DirectRoute(Route):
             raw = await _read(request, limit)
 
             def respond() -> Response:
-                owner = require_owner(request, service, credentials)
-                _require_json(request)
-                answer: Response = endpoint(request=request, service=service, owner=owner, **parse(request, raw))
-                return answer
+                with keep(service.engine):
+                    owner = require_owner(request, service, credentials)
+                    _require_json(request)
+                    answer: Response = endpoint(request=request, service=service, owner=owner, **parse(request, raw))
+                    return answer
 
             return await service.writers.run(respond)
 

@@ -130,6 +130,12 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
     yield from _engine(sqlite_url)
 
 
+@pytest.fixture
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    """Yield an engine on PostgreSQL only, for what SQLite does in another way."""
+    yield from _engine(postgres_url)
+
+
 def _engine(url: str) -> Iterator[Engine]:
     engine = make_engine(url)
     yield engine

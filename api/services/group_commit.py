@@ -2,7 +2,8 @@
 
 SQLite waits for a busy writer by sleeping for increasing times, so sixteen clients that commit separately queue
 unfairly (p99 of a submission near a second), and each needs its own fsync. Here the thread whose turn it is writes all
-waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself.
+waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself;
+there most submissions are one statement, which commits itself.
 
 While another process holds SQLite's lock, the first submission to time out fails all waiting ones, within one time-out.
 """
@@ -18,7 +19,8 @@ from concurrent.futures import Future
 from sqlalchemy import Connection, Engine
 
 from nightshift.errors import RequestError
-from shared.db.engine import write
+from shared.db import kept_connection
+from shared.db.engine import write, write_one
 from shared.errors import DatabaseLocked
 from shared.jobs import transitions
 from shared.jobs.transitions import NewJob, Submitted
@@ -46,8 +48,10 @@ class Submissions:
     def submit(self, new: NewJob) -> Submitted:
         """Write the job; it is durable on return. Raises InvalidRequest; DatabaseUnavailable if it was not written."""
         if not self._one_writer:
-            with write(self._engine) as conn:
+            opened = write_one if transitions.is_one_statement(new) else write
+            with opened(self._engine) as conn:
                 return transitions.submit(conn, new)
+        kept_connection.give_back()  # it is not needed while this waits
         future: Future[Submitted] = Future()
         self._waiting.append((new, future))
         give_up_at = time.monotonic() + self._turn_seconds

@@ -66,14 +66,14 @@ def submit(service: Service, asked: Submission) -> tuple[NewJob, Submitted]:
     """Check and write a job. On return the job is durable, and its doorbell is being sent."""
     check_idempotency_key(asked.key)
     with tracing.submitting(asked.headers, asked.spec.kind) as traced:
-        new = new_job(service, asked, traced, hash_of(asked.body))
+        new = new_job(service, asked, traced, hash_of(asked.body) if asked.key else None)
         submitted = service.submissions.submit(new)
         if submitted.is_due:
             service.ring(new.spec.resources.device, submitted.job_id)
     return new, submitted
 
 
-def new_job(service: Service, asked: Submission, traced: Mapping[str, Any], body_hash: str) -> NewJob:
+def new_job(service: Service, asked: Submission, traced: Mapping[str, Any], body_hash: str | None) -> NewJob:
     """Check a job and return what is written. Raises InvalidRequest."""
     spec, pinned = checked(service, asked.spec, asked.owner_id)
     new = NewJob(asked.owner_id, spec, body_hash, asked.key, {**traced, **pinned})

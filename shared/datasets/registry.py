@@ -7,13 +7,15 @@ folder without a row; registering again finds the folder and writes the row.
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, RowMapping, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, Text, bindparam, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import InvalidRequest, NotFound, StorageFull
@@ -248,7 +250,7 @@ def _enter(
     newest = _newest(conn, name)
     if after is not None and (newest is None or newest.version != after):
         raise _BaseOutdated
-    same = _first(conn, select(_versions).where(_versions.c.name == name, _versions.c.sha256 == stored.sha256))
+    same = _first(conn, _SAME, name=name, sha256=stored.sha256)
     if same:
         return same
     if dataset is not None:
@@ -282,9 +284,13 @@ def _not_found(conn: Connection, ref: str, name: str) -> DatasetVersion:
     raise NotFound(f"There is no data set {ref!r}. Data sets: {', '.join(sorted(names)[:50])}.")
 
 
+#: The columns of a version, its summary as text.
+_AS_TEXT = [cast(column, Text).label("summary") if column.name == "summary" else column for column in _versions.columns]
+_OF_NAME = select(*_AS_TEXT).where(_versions.c.name == bindparam("name"))
 #: Built once, because every submission executes one of them.
-_ONE = select(_versions).where(_versions.c.name == bindparam("name"), _versions.c.version == bindparam("number"))
-_NEWEST = select(_versions).where(_versions.c.name == bindparam("name")).order_by(_versions.c.version.desc()).limit(1)
+_ONE = _OF_NAME.where(_versions.c.version == bindparam("number"))
+_NEWEST = _OF_NAME.order_by(_versions.c.version.desc()).limit(1)
+_SAME = _OF_NAME.where(_versions.c.sha256 == bindparam("sha256"))
 
 
 def _newest(conn: Connection, name: str) -> DatasetVersion | None:
@@ -292,8 +298,15 @@ def _newest(conn: Connection, name: str) -> DatasetVersion | None:
 
 
 def _first(conn: Connection, statement: Select[Any], **parameters: Any) -> DatasetVersion | None:
-    row = conn.execute(statement, parameters).mappings().first()
-    return version_of(row) if row else None
+    row = conn.execute(statement, parameters).first()
+    return _version(*row) if row else None
+
+
+@lru_cache(maxsize=256)
+def _version(*values: Any) -> DatasetVersion:
+    """Build a DatasetVersion from the columns `_AS_TEXT`. Versions are immutable, and most jobs read the same few."""
+    row = dict(zip(_versions.columns.keys(), values, strict=True))
+    return DatasetVersion(**{**row, "summary": json.loads(row["summary"])})
 
 
 def version_of(row: RowMapping) -> DatasetVersion:

@@ -33,7 +33,7 @@ from sqlalchemy.sql.dml import Insert as AnyInsert
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared import failpoints
 from shared.clock import sqlite_clock
-from shared.db import pool_check
+from shared.db import kept_connection, pool_check
 from shared.db.write_lock import WriteLock
 from shared.errors import DatabaseLocked, DatabaseUnavailable
 from shared.settings import get_settings
@@ -103,10 +103,12 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _postgres_engine(url: URL) -> Engine:
-    timeouts = {
+    options = {
         "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
         "lock_timeout": LOCK_TIMEOUT_MS,
         "statement_timeout": STATEMENT_TIMEOUT_MS,
+        # Of the statements that are transactions by themselves, whatever the database's default is.
+        "default_transaction_isolation": r"read\ committed",
     }
     if find_spec("psycopg") is None:
         raise ConfigurationError("the PostgreSQL driver is not installed: pip install 'nightshift[server]'")
@@ -117,7 +119,7 @@ def _postgres_engine(url: URL) -> Engine:
             "connect_timeout": 5,
             "tcp_user_timeout": 20_000,
             "application_name": "nightshift",
-            "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
             **keepalives,
         },
         isolation_level="READ COMMITTED",
@@ -151,6 +153,7 @@ def _refuse_unstorable(context: ExceptionContext) -> None:
 @contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
     """Open a read transaction. Raises DatabaseUnavailable; InvalidRequest for values that cannot be stored."""
+    kept_connection.give_back()
     with _mapped_errors(), engine.connect() as conn:
         yield conn
 
@@ -159,10 +162,10 @@ def read(engine: Engine) -> Iterator[Connection]:
 def read_one(engine: Engine) -> Iterator[Connection]:
     """Open a connection for one statement, which needs no transaction: PostgreSQL is asked once, not three times.
 
-    Raises the errors of `read`.
+    In a block of `kept_connection.keep` all have the same connection. Raises the errors of `read`.
     """
-    with read(engine) as conn:
-        if engine.dialect.name == "postgresql":
+    with _mapped_errors(), kept_connection.connect(engine) as conn:
+        if engine.dialect.name == "postgresql" and not commits_each(conn):
             conn.execution_options(isolation_level="AUTOCOMMIT")
         yield conn
 
@@ -171,10 +174,24 @@ def read_one(engine: Engine) -> Iterator[Connection]:
 def write(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction: committed on exit, rolled back after an exception. Raises the errors of `read`."""
     after: list[Callable[[], None]] = []
+    kept_connection.give_back()
     with _turn(engine), _mapped_errors(), engine.connect() as plain:
         conn = plain.execution_options(**{_WRITE: True, _AFTER_COMMIT: after})
         with conn.begin():
             yield conn
+    for call in after:
+        call()
+
+
+@contextmanager
+def write_one(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for one writing statement on PostgreSQL, which is a transaction without BEGIN and COMMIT.
+
+    Other statements may read, but not lock. Raises the errors of `read`.
+    """
+    after: list[Callable[[], None]] = []
+    with read_one(engine) as conn:
+        yield conn.execution_options(**{_AFTER_COMMIT: after})
     for call in after:
         call()
 
@@ -204,6 +221,11 @@ def _no_other_writer() -> Iterator[None]:
 
 
 failpoints.hold_while_stopped(_no_other_writer)
+
+
+def commits_each(conn: Connection) -> bool:
+    """Return whether each statement is a transaction: the connection is one of `write_one` or `read_one`."""
+    return conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:
@@ -255,12 +277,16 @@ def insert_of(dialect: str, table: Any) -> Any:
     return construct
 
 
+#: Built once: building it takes as long as encoding a small value.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
 def dump_json(value: Any) -> str:
     """Return JSON that every database accepts: NaN and infinities become null."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(_finite(value))
 
 
 def _finite(value: Any) -> Any:

@@ -22,7 +22,9 @@ PREFIX = "ns_"
 _COLUMNS = (api_keys.c.id, api_keys.c.owner_id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
 
 #: Built once, because every request executes it.
-_VALID = select(*_COLUMNS).where(api_keys.c.sha256 == bindparam("digest"), api_keys.c.revoked_at.is_(None))
+_VALID = select(api_keys.c.id, api_keys.c.owner_id, api_keys.c.name).where(
+    api_keys.c.sha256 == bindparam("digest"), api_keys.c.revoked_at.is_(None)
+)
 
 
 @dataclass(frozen=True)

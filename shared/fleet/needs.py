@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from nightshift.errors import FieldError
@@ -77,7 +77,7 @@ class Needs:
     @property
     def text(self) -> str | None:
         """Return them as the text in `jobs.needs`; None: any one device will do."""
-        named = {name: value for name, value in asdict(self).items() if value != _NO_NEEDS[name]}
+        named = {name: value for name, value in vars(self).items() if value != _NO_NEEDS[name]}
         return json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False) if named else None
 
     @property
@@ -113,7 +113,7 @@ class Needs:
         return slot.labels.issuperset(self.labels)
 
 
-_NO_NEEDS = asdict(Needs())
+_NO_NEEDS = vars(Needs())
 
 
 def objection(needs: Needs, device: str, slots: Sequence[Slot]) -> FieldError | None:

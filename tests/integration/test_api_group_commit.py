@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, func, select
 from api.services.group_commit import MAX_GROUP, Submissions
 from nightshift.errors import InvalidRequest
 from shared.db.engine import read
-from shared.db.schema import jobs
+from shared.db.schema import job_events, jobs
 from shared.errors import DatabaseLocked
 from shared.jobs.transitions import NewJob
 from tests.support.factories import OWNER, make_spec
@@ -113,3 +113,37 @@ def test_all_that_wait_hear_at_once_that_the_database_is_locked(sqlite_engine: E
     assert [type(outcome) for outcome in outcomes] == [DatabaseLocked] * 2 * MAX_GROUP
     assert len(begun) == 1
     assert count(sqlite_engine) == 0
+
+
+def test_on_postgres_a_submission_is_one_statement_that_commits_itself(postgres_engine: Engine) -> None:
+    statements: list[tuple[str, bool]] = []
+
+    @event.listens_for(postgres_engine, "before_cursor_execute")
+    def _seen(conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append((statement, conn.connection.driver_connection.autocommit))
+
+    submitted = Submissions(postgres_engine).submit(new_job())
+    assert [(text.startswith("WITH job AS"), alone) for text, alone in statements] == [(True, True)]
+    with read(postgres_engine) as conn:
+        happened = conn.execute(select(job_events).where(job_events.c.job_id == submitted.job_id)).mappings().one()
+        created = conn.scalar(select(jobs.c.created_at))
+    assert dict(happened) == {
+        "job_id": submitted.job_id, "seq": 1, "type": "state", "at": created, "fence": 0,
+        "data": {"state": "queued", "attempt": 0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [{"dataset": "digits@1"}, {"after": ["0" * 16]}])
+def test_on_postgres_a_submission_with_a_lock_or_more_rows_is_a_transaction(
+    postgres_engine: Engine, fields: dict[str, Any]
+) -> None:
+    alone: list[bool] = []
+
+    @event.listens_for(postgres_engine, "before_cursor_execute")
+    def _seen(conn: Any, *_: Any) -> None:
+        alone.append(conn.connection.driver_connection.autocommit)
+
+    with pytest.raises(InvalidRequest):
+        Submissions(postgres_engine).submit(new_job(**fields))
+    assert alone
+    assert not any(alone)

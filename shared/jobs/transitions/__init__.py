@@ -30,7 +30,7 @@ from shared.jobs.transitions.reserving import (
     reserve,
 )
 from shared.jobs.transitions.sharding import agree, refuse_shard
-from shared.jobs.transitions.submitting import submit
+from shared.jobs.transitions.submitting import is_one_statement, submit
 from shared.jobs.transitions.values import (
     ArtifactRecord,
     AttemptStatus,

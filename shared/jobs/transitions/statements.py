@@ -88,8 +88,13 @@ def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fen
 
 def add_state_event(conn: Connection, job: Written, **facts: Any) -> None:
     """Write a `state` event of a job that was written, without facts that are None."""
-    data = {"state": job.state, "attempt": job.fence} | {key: fact for key, fact in facts.items() if fact is not None}
+    data = state_data(job.state, job.fence) | {key: fact for key, fact in facts.items() if fact is not None}
     add_event(conn, job.id, job.event_seq, job.now, "state", job.fence, data)
+
+
+def state_data(state: str, fence: int) -> dict[str, Any]:
+    """Return the data of a `state` event."""
+    return {"state": state, "attempt": fence}
 
 
 def close_attempt(

@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, case, literal_column, select
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, InvalidRequest, RequestError
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.datasets import references
-from shared.db.engine import insert_of, on_commit
-from shared.db.schema import deleted_jobs, job_dependencies, jobs
+from shared.db.engine import commits_each, insert_of, on_commit
+from shared.db.schema import deleted_jobs, job_dependencies, job_events, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.fleet.needs import Needs
 from shared.fleet.plugins import family_plugin, program_plugin
 from shared.jobs.transitions import sharding
 from shared.jobs.transitions.dependencies import resolve_dependencies
-from shared.jobs.transitions.statements import add_state_event
+from shared.jobs.transitions.statements import add_state_event, state_data
 from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
@@ -45,19 +45,31 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     shards = sharding.number_of(conn, new.spec, values) if isinstance(new.spec, BatchInferJob) else 1
     if shards > 1:
         values["pinned"] = {**values["pinned"], "shards": shards}
+    if commits_each(conn):
+        failpoint("submit.before_commit")
     row = _insert(conn, values | {"state": _first_state(after if shards == 1 else ["its shards"])})
     if row is None:
         return _existing_job(conn, new)
     state = _divide(conn, values, shards, after) if shards > 1 else _begin(conn, row.id, after)
-    failpoint("submit.before_commit")
+    if not commits_each(conn):
+        failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
     on_commit(conn, partial(emit, "job.submitted", job_id=row.id, kind=new.spec.kind, owner_id=new.owner_id))
     is_due = state is JobState.QUEUED and (new.spec.run_at is None or row.run_at <= row.now)
     return Submitted(row.id, JobState.WAITING if shards > 1 else state, True, is_due)
 
 
+def is_one_statement(new: NewJob) -> bool:
+    """Return whether `submit` of this job is one writing statement on PostgreSQL, without locks before it."""
+    versions = any("@" in ref for _, ref in references.named_in(new.spec_as_json))
+    return not (new.spec.after or versions or isinstance(new.spec, BatchInferJob))
+
+
 def _insert(conn: Connection, values: Mapping[str, Any]) -> Row[*tuple[Any, ...]] | None:
     """Insert a job and its event; return None if its idempotency key is used."""
+    if conn.dialect.name == "postgresql":
+        event = {"event_data": state_data(values["state"], values["fence"])}
+        return conn.execute(_insertion_with_event(), {**values, **event}).one_or_none()
     row = conn.execute(_insertion(conn.dialect.name), values).one_or_none()
     if row is not None:
         add_state_event(conn, row)
@@ -102,6 +114,16 @@ def _insertion(dialect: str) -> Any:
             jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, jobs.c.run_at, jobs.c.created_at.label("now")
         )
     )
+
+
+@lru_cache
+def _insertion_with_event() -> Any:
+    """Return the INSERT of a row and of its event as one statement of PostgreSQL, which is one round trip."""
+    job = _insertion("postgresql").cte("job")
+    data = bindparam("event_data", type_=job_events.c.data.type)
+    row = select(job.c.id, job.c.event_seq, literal_column("'state'"), job.c.now, job.c.fence, data)
+    event = plain_insert(job_events).from_select(("job_id", "seq", "type", "at", "fence", "data"), row)
+    return select(job).add_cte(event.cte("event"))
 
 
 def _state_after(counts: dict[str, int]) -> JobState:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, make_url, text
 import shared.db.engine as engine_module
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import sqlite_clock
-from shared.db.engine import dump_json, make_engine, on_commit, read, write
+from shared.db.engine import dump_json, make_engine, on_commit, read, read_one, write
 from shared.errors import DatabaseLocked, DatabaseUnavailable
 from shared.jobs import queries
 from tests.support.factories import OWNER, submit_job
@@ -225,3 +225,18 @@ def unmigrated(tmp_path: Path) -> Iterator[Engine]:
 def test_a_database_without_tables_is_unavailable(unmigrated: Engine) -> None:
     with pytest.raises(DatabaseUnavailable, match="no such table"), read(unmigrated) as conn:
         conn.execute(text("SELECT count(*) FROM jobs"))
+
+
+def test_a_statement_that_is_a_transaction_has_the_isolation_of_the_others(postgres_url: str) -> None:
+    engine = make_engine(postgres_url)
+    with read_one(engine) as conn:
+        name = conn.engine.url.database
+        conn.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    engine.dispose()
+    try:
+        with read_one(engine) as conn:
+            assert conn.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+    finally:
+        with read_one(engine) as conn:
+            conn.execute(text(f"ALTER DATABASE {name} RESET default_transaction_isolation"))
+        engine.dispose()
