@@ -71,7 +71,7 @@ def work(folder: Path, source: Any, reporter: Any, parts: dict[int, Part] | None
     job = BatchInferJob.model_validate(body)
     assigned = Assignment(job_id="j", fence=1, spec={}, job_dir=str(folder), work_dir=str(folder))
     every = chunks(source.total, BATCH)
-    return Work(job, source, every, parts or {}, folder, assigned, 1, lambda: engine, reporter)
+    return Work(job, "any", source, every, parts or {}, folder, assigned, 1, lambda: engine, reporter)
 
 
 def rows_of(folder: Path, part: CheckpointRecord) -> list[int]:
