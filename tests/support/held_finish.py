@@ -2,7 +2,7 @@
 
 With the tag `hold`, the runner that finishes the job leaves its pid in the job's folder as `finishing` and waits for
 the file `go` there: `first` in the first attempt only, `always` in each. The tag `fault` names failpoints of the runner
-that finishes the first attempt.
+that finishes the first attempt. Small jobs are handed over, too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 from shared import failpoints
 from tests.support.unpainted import leave_plots_blank
+from worker.kinds import finishing
 
 
 def run(assignment: Any, reporter: Any) -> None:
     """Hold the job if it has the tag, then leave it to its kind."""
     leave_plots_blank()
+    finishing.SMALL_BYTES = 0
     tags = assignment.spec.get("tags", {})
     if assignment.part != "finishing":
         return

@@ -24,9 +24,9 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import WRITING
 from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
-from worker.kinds import inference_engine, prediction_files
+from worker.kinds import finishing, inference_engine, prediction_files
 from worker.kinds.base_model import build, read_model, refuse
-from worker.kinds.finishing import Unfinished, draw
+from worker.kinds.finishing import Unfinished
 from worker.kinds.inference_stages import MakeTable, Stages
 from worker.kinds.prediction_files import ERRORS, ROWS, Source
 from worker.runners.messages import Assignment, Result, Shard, Started, Stopped
@@ -108,7 +108,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Unfini
         return Stopped(reason=reason, step=work.done)
     if assignment.shard is not None:
         return counted(work.contiguous())
-    return _conclude(work)
+    reporter.phase(WRITING)
+    return work.left()
 
 
 # -- parts ----------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ class Work:
         if self.assignment.shard is not None and self.chunks[0][0] == 0 and 0 not in self.parts:
             folder = Path(self.assignment.work_dir) / FIGURES
             folder.mkdir(exist_ok=True)
-            drawn = draw(self.family, shown, folder) if (shown := self.shown()) else []
+            drawn = finishing.draw(self.family, shown, folder) if (shown := self.shown()) else []
             self.figures = {f"{FIGURES}/{path.name}": [path.read_bytes()] for path in drawn}
 
     def shown(self) -> Evaluation | None:
@@ -261,6 +262,23 @@ class Work:
         """Return the parts from the first row up to the first gap."""
         return contiguous(self.parts, self.chunks[0][0] if self.chunks else 0)
 
+    # -- the end of the job -----------------------------------------------------------------------
+
+    def left(self) -> Unfinished:
+        """Return the parts to join and what the figures show, which alone needs the model."""
+        parts, root, output = self.contiguous(), artifacts.folder(self.assignment), self.job.inference.output
+        empty = [] if parts else prediction_files.join([], output, root, self.source.schema)
+        shown = self.shown()
+        pictures = sum(array.nbytes for array in shown.arrays.values()) if shown else 0
+        return Unfinished(
+            counted(parts),
+            self.family,
+            shown,
+            [path.relative_to(root).as_posix() for path in empty],
+            parts={str(part.folder): part.point.sha256 for part in parts},
+            is_small=pictures + sum(part.point.size_bytes for part in parts) < finishing.SMALL_BYTES,
+        )
+
 
 def contiguous(parts: Mapping[int, Part], first: int = 0) -> list[Part]:
     """Return the parts from a row up to the first gap."""
@@ -289,23 +307,6 @@ def share(every: list[tuple[int, int]], shard: Shard | None) -> list[tuple[int, 
 
 def _rows_in(bounds: Iterable[tuple[int, int]]) -> int:
     return sum(stop - start for start, stop in bounds)
-
-
-# -- the end of the job ---------------------------------------------------------------------------
-
-
-def _conclude(work: Work) -> Unfinished:
-    """Leave the parts to be joined, and what the figures show: that alone needs the model."""
-    work.reporter.phase(WRITING)
-    parts, root, output = work.contiguous(), artifacts.folder(work.assignment), work.job.inference.output
-    empty = [] if parts else prediction_files.join([], output, root, work.source.schema)
-    return Unfinished(
-        counted(parts),
-        work.family,
-        work.shown(),
-        [path.relative_to(root).as_posix() for path in empty],
-        parts={str(part.folder): part.point.sha256 for part in parts},
-    )
 
 
 def counted(parts: Sequence[Part]) -> Result:
