@@ -71,7 +71,7 @@ def prepare(root: Path, preset: str, rows: int) -> tuple[Path, Path]:
 
 
 def ours(data_set: Path, model: Path, threads: int, framework: str, engine: str) -> Compute:
-    from worker.kinds import batch_inference
+    from worker import kinds
 
     inference = {"framework": framework, "engine": engine, "batch_size": BATCH}
     body = {"kind": "batch_infer", "model_ref": "m", "dataset": "d", "inference": inference}
@@ -82,7 +82,7 @@ def ours(data_set: Path, model: Path, threads: int, framework: str, engine: str)
         reporter = NullReporter()
         try:
             assignment = make_assignment(spec, folder, data_set, threads, model)
-            batch_inference.run(assignment, reporter)  # type: ignore[arg-type]
+            kinds.run(assignment, reporter)  # type: ignore[arg-type]
         finally:
             shutil.rmtree(folder)
         return [frame[1] for frame in reporter.frames if isinstance(frame, tuple)]

@@ -1,4 +1,4 @@
-"""Running jobs that have left their device: their model is final and evaluated, and their results are being stored."""
+"""Running jobs that have left their device: all it was needed for is done, and their results are being stored."""
 
 from __future__ import annotations
 

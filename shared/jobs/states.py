@@ -37,7 +37,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
 }
 
-#: The phase of a running job whose device is free for the next one: its model is final and evaluated.
+#: The phase of a running job whose device is free for the next one: its model is final, or its rows are computed.
 FINISHING = "finishing"
 #: Phase of a runner that has computed all and writes its result: the device is free soon.
 WRITING = "write"

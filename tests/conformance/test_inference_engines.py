@@ -18,7 +18,8 @@ from shared.job_files.artifact_files import ONNX
 from shared.specs.families import FAMILIES
 from tests.support.kinds import Trained, infer, table
 from tests.support.training import CASES, SERVER
-from worker.kinds import batch_inference, inference_engine
+from worker import kinds
+from worker.kinds import inference_engine
 from worker.kinds.base_model import read_model
 from worker.onnx_models.export import exported
 from worker.run_job import make_assignment
@@ -36,7 +37,7 @@ def run(parent: Trained, folder: Path, engine: str, model: Path | None = None) -
     """Run a job in this process and return the lines of its log."""
     spec = infer(parent.case.framework, engine=engine, batch_size=50, **parent.case.inference[0])
     reporter = NullReporter()
-    batch_inference.run(make_assignment(spec, folder, parent.data_set, THREADS, model or parent.model), reporter)  # type: ignore[arg-type]
+    kinds.run(make_assignment(spec, folder, parent.data_set, THREADS, model or parent.model), reporter)  # type: ignore[arg-type]
     return [frame[1] for frame in reporter.frames if isinstance(frame, tuple)]
 
 
@@ -124,7 +125,7 @@ def test_a_resumed_job_keeps_the_engine_of_its_rows(
     assert attempt(asked, killed, parent.data_set, server=SERVER, model=parent.model, kill_after=3) == -9
     monkeypatch.setattr(inference_engine, "speed_of", lambda ours, theirs: 0.1)
     shutil.copytree(killed, tmp_path / "elsewhere")
-    batch_inference.run(make_assignment(spec, killed, parent.data_set, THREADS, parent.model), NullReporter())  # type: ignore[arg-type]
+    kinds.run(make_assignment(spec, killed, parent.data_set, THREADS, parent.model), NullReporter())  # type: ignore[arg-type]
     assert engines(killed) == {"onnxruntime"}
     run(parent, tmp_path / "whole", "onnxruntime")
     left = [(folder / "artifacts" / "predictions.parquet").read_bytes() for folder in (killed, tmp_path / "whole")]
@@ -132,7 +133,7 @@ def test_a_resumed_job_keeps_the_engine_of_its_rows(
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     reporter, elsewhere = NullReporter(), tmp_path / "elsewhere"
-    batch_inference.run(make_assignment(spec, elsewhere, parent.data_set, THREADS, parent.model), reporter)  # type: ignore[arg-type]
+    kinds.run(make_assignment(spec, elsewhere, parent.data_set, THREADS, parent.model), reporter)  # type: ignore[arg-type]
     said = [frame[1] for frame in reporter.frames if isinstance(frame, tuple)]
     assert any("2 chunks that onnxruntime computed before are computed again" in line for line in said)
     run(parent, tmp_path / "framework", "framework")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from shared import celery_app
 from shared.clock import db_now
 from shared.db.engine import read, write
-from shared.db.schema import jobs, workers
+from shared.db.schema import jobs
 from shared.fleet.workers import list_workers
 from shared.jobs import queries
 from shared.jobs.explain import explain
@@ -22,6 +22,7 @@ from shared.jobs.states import StopRequest
 from shared.settings import Settings
 from tests.support import databases
 from tests.support.factories import OWNER, submit_job
+from tests.support.finishing import hashes, held, in_phase, state_of
 from tests.support.redis import running_redis
 from tests.support.stack import CAP, Process, Stack, eventually, gone, open_stack
 
@@ -69,23 +70,6 @@ def submit(stack: Stack, hold: str | None = None, **fields: Any) -> str:
     job_id = submit_job(stack.engine, tags=tags, training=training, checkpoint={"every_steps": 1}, **fields).job_id
     stack.ring(job_id)
     return job_id
-
-
-def hashes(stack: Stack, job_id: str) -> dict[str, str]:
-    """Return the hashes of a job's artifacts by name, without the event file, which has times and the job's id."""
-    return {row.path: row.sha256 for row in stack.artifacts(job_id) if not row.path.startswith("tensorboard/")}
-
-
-def held(stack: Stack, job_id: str) -> int:
-    """Wait until a job is held in its phase `finishing` and return the pid of the runner that finishes it."""
-    file = stack.root / "jobs" / job_id / "finishing"
-    eventually(f"job {job_id} is finishing: {stack.job(job_id)}", file.exists)
-    return int(file.read_text())
-
-
-def in_phase(stack: Stack, job_id: str) -> bool:
-    job = stack.job(job_id)
-    return job.state == "running" and (job.progress or {}).get("phase") == "finishing"
 
 
 def test_the_next_job_runs_while_one_is_finishing(stack: Stack, undisturbed: dict[str, str], worker: Process) -> None:
@@ -226,9 +210,3 @@ def test_a_draining_worker_releases_a_job_that_does_not_finish(
 def promotion(stack: Stack, job_id: str) -> dict[str, Any]:
     [found] = [row.data for row in stack.events(job_id) if row.type == "promotion"]
     return dict(found)
-
-
-def state_of(stack: Stack) -> str | None:
-    with read(stack.engine) as conn:
-        found: str | None = conn.scalar(select(workers.c.state).where(workers.c.name == "cpu0@test"))
-    return found

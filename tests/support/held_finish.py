@@ -1,7 +1,8 @@
 """Takes over jobs (`tests.support.takeover`) and holds them in their phase `finishing`; plots are not drawn.
 
 With the tag `hold`, the runner that finishes the job leaves its pid in the job's folder as `finishing` and waits for
-the file `go` there: `first` in the first attempt only, `always` in each.
+the file `go` there: `first` in the first attempt only, `always` in each. The tag `fault` names failpoints of the runner
+that finishes the first attempt. Small jobs are handed over, too.
 """
 
 from __future__ import annotations
@@ -11,15 +12,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shared import failpoints
 from tests.support.unpainted import leave_plots_blank
+from worker.kinds import finishing
 
 
 def run(assignment: Any, reporter: Any) -> None:
     """Hold the job if it has the tag, then leave it to its kind."""
     leave_plots_blank()
-    hold = assignment.spec.get("tags", {}).get("hold")
-    if assignment.part != "finishing" or not (hold == "always" or (hold == "first" and assignment.fence == 1)):
+    finishing.SMALL_BYTES = 0
+    tags = assignment.spec.get("tags", {})
+    if assignment.part != "finishing":
         return
+    if assignment.fence == 1:
+        failpoints.arm(tags.get("fault", ""))
+    if tags.get("hold") == "always" or (tags.get("hold") == "first" and assignment.fence == 1):
+        _hold(assignment, reporter)
+
+
+def _hold(assignment: Any, reporter: Any) -> None:
     reporter.phase("finishing")
     folder = Path(assignment.job_dir)
     (file := folder / f"finishing.{assignment.fence}.new").write_text(str(os.getpid()))

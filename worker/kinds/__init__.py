@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, RUN, TRAIN
 from shared.errors import UnsupportedJob
+from shared.jobs.states import FINISHING
 from worker.runners.messages import Assignment, Finishing, Result, Stopped
 from worker.training.reporter import Reporter
 
@@ -41,6 +42,7 @@ def run_part(assignment: Assignment, reporter: Reporter) -> Result | Stopped | F
 
         return merging.run(assignment, reporter)
     if assignment.part == "finishing":
+        reporter.phase(FINISHING)
         return finishing.finish(assignment, reporter, finishing.take_over(assignment))
     found = _begin(assignment, reporter)
     if not isinstance(found, finishing.Unfinished):

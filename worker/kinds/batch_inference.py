@@ -5,6 +5,7 @@ one, with the number of rows done as its step. The chunk boundaries depend on th
 missing or damaged parts, and a resumed job has the same output, byte for byte: no row twice, none left out.
 
 A shard of a job computes some of its chunks and writes no output; `worker.kinds.merging` joins the parts of all shards.
+Those of any other job are joined by `worker.kinds.finishing`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
+from nightshift.families.learner import Evaluation
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import WRITING
 from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
-from worker.kinds import inference_engine, prediction_files
+from worker.kinds import finishing, inference_engine, prediction_files
 from worker.kinds.base_model import build, read_model, refuse
+from worker.kinds.finishing import Unfinished
 from worker.kinds.inference_stages import MakeTable, Stages
-from worker.kinds.prediction_files import Source
+from worker.kinds.prediction_files import ERRORS, ROWS, Source
 from worker.runners.messages import Assignment, Result, Shard, Started, Stopped
 from worker.training import artifacts, training_log
 from worker.training.numerics.allocator import keep_freed_memory
@@ -36,7 +37,7 @@ from worker.training.reporter import Reporter
 from worker.training.training_log import Pace
 
 FORMAT = 1
-FACTS, ROWS, ERRORS = "part.json", "rows", "errors.jsonl"
+FACTS = "part.json"
 #: Folder of the plots in the part with the first row of a job that is divided.
 FIGURES = "figures"
 #: Approximate number of chunks. Fewer: a kill loses more work. More: more files and rows in SQL.
@@ -63,7 +64,7 @@ class Part:
     total: int
 
 
-def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Unfinished:
     """Run the job. Raises JobError."""
     keep_freed_memory()
     job = BatchInferJob.model_validate_json(json.dumps(assignment.spec))
@@ -101,13 +102,14 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     reporter.log(training_log.environment(job.inference.framework, assignment, threads))
     count = f"{len(wanted):,} chunks" + (f", {len(parts)} done before" if parts else "")
     reporter.log(f"{job.inference.task}s {_rows_in(wanted):,} rows in {count}")
-    work = Work(job, source, wanted, parts, job_dir, assignment, threads, lambda: engine.name, reporter)
+    work = Work(job, parent.family, source, wanted, parts, job_dir, assignment, threads, lambda: engine.name, reporter)
     reason = work.run()
     if reason is not None and reason != "finish":
         return Stopped(reason=reason, step=work.done)
     if assignment.shard is not None:
         return counted(work.contiguous())
-    return _conclude(assignment, reporter, job, source, work)
+    reporter.phase(WRITING)
+    return work.left()
 
 
 # -- parts ----------------------------------------------------------------------------------------
@@ -161,6 +163,7 @@ class Work:
     """The finished and missing chunks of one job, or of one of its shards."""
 
     job: BatchInferJob
+    family: str
     source: Source
     chunks: list[tuple[int, int]]
     parts: dict[int, Part]
@@ -212,7 +215,13 @@ class Work:
         if self.assignment.shard is not None and self.chunks[0][0] == 0 and 0 not in self.parts:
             folder = Path(self.assignment.work_dir) / FIGURES
             folder.mkdir(exist_ok=True)
-            self.figures = {f"{FIGURES}/{path.name}": [path.read_bytes()] for path in self.source.figures(folder)}
+            drawn = finishing.draw(self.family, shown, folder) if (shown := self.shown()) else []
+            self.figures = {f"{FIGURES}/{path.name}": [path.read_bytes()] for path in drawn}
+
+    def shown(self) -> Evaluation | None:
+        """Compute what the figures show; None: there are none."""
+        arrays = self.source.shown()
+        return Evaluation({}, {}, arrays) if arrays else None
 
     def _computed(self, stages: Stages, meter: ProgressMeter) -> Iterator[tuple[tuple[int, int], MakeTable]]:
         sizes: set[int] = set()
@@ -253,6 +262,23 @@ class Work:
         """Return the parts from the first row up to the first gap."""
         return contiguous(self.parts, self.chunks[0][0] if self.chunks else 0)
 
+    # -- the end of the job -----------------------------------------------------------------------
+
+    def left(self) -> Unfinished:
+        """Return the parts to join and what the figures show, which alone needs the model."""
+        parts, root, output = self.contiguous(), artifacts.folder(self.assignment), self.job.inference.output
+        empty = [] if parts else prediction_files.join([], output, root, self.source.schema)
+        shown = self.shown()
+        pictures = sum(array.nbytes for array in shown.arrays.values()) if shown else 0
+        return Unfinished(
+            counted(parts),
+            self.family,
+            shown,
+            [path.relative_to(root).as_posix() for path in empty],
+            parts={str(part.folder): part.point.sha256 for part in parts},
+            is_small=pictures + sum(part.point.size_bytes for part in parts) < finishing.SMALL_BYTES,
+        )
+
 
 def contiguous(parts: Mapping[int, Part], first: int = 0) -> list[Part]:
     """Return the parts from a row up to the first gap."""
@@ -281,26 +307,6 @@ def share(every: list[tuple[int, int]], shard: Shard | None) -> list[tuple[int, 
 
 def _rows_in(bounds: Iterable[tuple[int, int]]) -> int:
     return sum(stop - start for start, stop in bounds)
-
-
-# -- the end of the job ---------------------------------------------------------------------------
-
-
-def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, source: Source, work: Work) -> Result:
-    reporter.phase(WRITING)
-    root, parts = artifacts.folder(assignment), work.contiguous()
-    paths = join(parts, source.schema, job.inference.output, root)
-    artifacts.announce([*paths, *source.figures(root)], root, reporter)
-    return counted(parts)
-
-
-def join(parts: Sequence[Part], schema: pa.Schema, output: str, root: Path) -> list[Path]:
-    """Write the predictions and the rows without one; return the files."""
-    rows = [part.folder / ROWS for part in parts]
-    paths = [prediction_files.join(rows, schema, output, root / f"predictions.{output}")]
-    if any(part.errors for part in parts):
-        paths.append(prediction_files.concatenate([part.folder / ERRORS for part in parts], root / ERRORS))
-    return paths
 
 
 def counted(parts: Sequence[Part]) -> Result:

@@ -6,16 +6,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.ipc
 
 from shared.errors import BadData
 from shared.jobs.states import FINISHING, StopRequest
 from shared.specs.jobs import BatchInferJob
-from worker.kinds.batch_inference import FIGURES, ROWS, Part, contiguous, counted, join, left_by, restore
+from worker.kinds.batch_inference import FIGURES, Part, contiguous, counted, left_by, restore
+from worker.kinds.prediction_files import join
 from worker.runners.messages import Assignment, Progress, Result, Started, Stopped
 from worker.training import artifacts
 from worker.training.reporter import Reporter
@@ -44,18 +42,10 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     if reporter.stop_requested() == StopRequest.CANCEL:
         return Stopped(reason=StopRequest.CANCEL, step=rows)
     reporter.log(f"merges {rows:,} rows of {len(assignment.divided)} shards")
-    output, root = job.inference.output, artifacts.folder(assignment)
-    paths = join(parts, _schema(parts, output), output, root)
+    root = artifacts.folder(assignment)
+    paths = join([part.folder for part in parts], job.inference.output, root)
     artifacts.announce([*paths, *_figures(parts[0], root)], root, reporter)
     return counted(parts)
-
-
-def _schema(parts: Sequence[Part], output: str) -> pa.Schema | None:
-    """Return the schema of the rows, which only Parquet needs."""
-    if output != "parquet":
-        return None
-    with pa.memory_map(str(parts[0].folder / ROWS)) as source, pyarrow.ipc.open_stream(source) as stream:
-        return stream.schema
 
 
 def _figures(first: Part, root: Path) -> Iterator[Path]:

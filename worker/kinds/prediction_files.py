@@ -1,11 +1,11 @@
-"""Output files of batch inference: parts of rows, joined to one Parquet or JSONL file."""
+"""Output files of batch inference: parts of rows, joined to one Parquet or JSONL file without device and model."""
 
 from __future__ import annotations
 
 import base64
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
+
+from nightshift.families.learner import Array
+from shared.failpoints import failpoint
+
+#: Files of a part: the rows with a prediction and those without one.
+ROWS, ERRORS = "rows", "errors.jsonl"
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,9 @@ class Source(Protocol):
         """Return the predictions for rows `start` … `stop - 1` in order, and the rows without one."""
         ...
 
-    def figures(self, root: Path) -> list[Path]:
-        """Draw plots of the result below `root` and return their paths."""
-        return []
+    def shown(self) -> Mapping[str, Array]:
+        """Compute the arrays of which the family's `draw` makes figures; none: there are no figures."""
+        return {}
 
 
 class StagedSource(Source):
@@ -87,21 +93,38 @@ def _line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def join(parts: Sequence[Path], schema: pa.Schema | None, output: str, path: Path) -> Path:
-    """Join parts with one of them in memory at a time; each becomes a row group in Parquet."""
+def join(parts: Sequence[Path], output: str, root: Path, schema: pa.Schema | None = None) -> list[Path]:
+    """Write the predictions of all parts, and their rows without one if there are any; return the files.
+
+    `parts` are folders, in the order of their rows. `schema` is that of the rows; None: that of the first part.
+    """
+    paths = [_join_rows([part / ROWS for part in parts], output, root / f"predictions.{output}", schema)]
+    if any((part / ERRORS).stat().st_size for part in parts):
+        paths.append(_concatenate([part / ERRORS for part in parts], root / ERRORS))
+    return paths
+
+
+def _join_rows(parts: Sequence[Path], output: str, path: Path, schema: pa.Schema | None) -> Path:
+    """Join rows with one part of them in memory at a time; each becomes a row group in Parquet."""
     if output == "jsonl":
-        return concatenate(parts, path)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        return _concatenate(parts, path)
+    with pq.ParquetWriter(path, schema or _schema(parts[0]), compression="zstd") as writer:
         for part in parts:
+            failpoint("part.joining")
             with pa.memory_map(str(part)) as source, pyarrow.ipc.open_stream(source) as stream:
                 writer.write_table(stream.read_all())
     return path
 
 
-def concatenate(parts: Sequence[Path], path: Path) -> Path:
-    """Concatenate files."""
+def _schema(rows: Path) -> pa.Schema:
+    with pa.memory_map(str(rows)) as source, pyarrow.ipc.open_stream(source) as stream:
+        return stream.schema
+
+
+def _concatenate(parts: Sequence[Path], path: Path) -> Path:
     with path.open("wb") as whole:
         for part in parts:
+            failpoint("part.joining")
             with part.open("rb") as source:
                 shutil.copyfileobj(source, whole)
     return path

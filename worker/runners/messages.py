@@ -240,7 +240,7 @@ class Stopped(_Frame):
 
 
 class Finishing(_Frame):
-    """The model is final and evaluated. What is left is in the attempt's folder and needs no device."""
+    """The model is final and evaluated, or all rows are computed. What is left needs no device: it lies in files."""
 
     type: Literal["finishing"] = "finishing"
     peak_device_memory_bytes: int | None = None

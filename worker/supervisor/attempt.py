@@ -1,8 +1,8 @@
 """One attempt as a pipeline: pin references, start a runner, monitor it, finish, upload outputs, settle.
 
-Once the model is final and evaluated, the device is free for the next attempt: a second runner without it writes what
-is left, and uploads and settlement follow. While the database is down the attempt waits; after a lost lease it discards
-everything.
+Once a model is final and evaluated, or all rows are computed, the device is free for the next attempt: a second runner
+without it writes what is left, and uploads and settlement follow. While the database is down the attempt waits; after
+a lost lease it discards everything.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _PHASES = {
     "checkpoint": "writing a checkpoint",
     "evaluate": "evaluating",
     "write": "writing its results",
-    FINISHING: "drawing figures and storing its results, its device is free,",
+    FINISHING: "writing and storing its results, its device is free,",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from nightshift.families.learner import Array
 from shared.image_grid import picture
 from shared.specs.jobs import Inference
 from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner
-from worker.families.gan.plots import draw_grid
 from worker.kinds.prediction_files import BadRow, Source
 
 
@@ -45,10 +45,9 @@ class Samples(Source):
         ]
         return pa.Table.from_arrays(columns, schema=self.schema), []
 
-    def figures(self, root: Path) -> list[Path]:
-        """Write `samples.png`, a grid of the first samples."""
-        first = self.learner.generate(min(self.total, GRID), self.inference.seed, BATCH_SIZE)
-        return [draw_grid(first, root / "samples.png")]
+    def shown(self) -> Mapping[str, Array]:
+        """Return the first samples, which `samples.png` shows."""
+        return {"samples": self.learner.generate(min(self.total, GRID), self.inference.seed, BATCH_SIZE)}
 
 
 def _png(sample: Array) -> bytes:

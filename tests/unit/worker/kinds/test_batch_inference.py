@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightshift.testing.attempts import NullReporter
@@ -17,7 +19,7 @@ from shared.errors import BadData
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.jobs import BatchInferJob
-from worker.kinds import batch_inference
+from worker.kinds import batch_inference, finishing
 from worker.kinds.batch_inference import Part, Work, chunks, restore, share
 from worker.kinds.prediction_files import BadRow, StagedSource
 from worker.runners.messages import Assignment, Shard
@@ -71,7 +73,7 @@ def work(folder: Path, source: Any, reporter: Any, parts: dict[int, Part] | None
     job = BatchInferJob.model_validate(body)
     assigned = Assignment(job_id="j", fence=1, spec={}, job_dir=str(folder), work_dir=str(folder))
     every = chunks(source.total, BATCH)
-    return Work(job, source, every, parts or {}, folder, assigned, 1, lambda: engine, reporter)
+    return Work(job, "any", source, every, parts or {}, folder, assigned, 1, lambda: engine, reporter)
 
 
 def rows_of(folder: Path, part: CheckpointRecord) -> list[int]:
@@ -188,6 +190,49 @@ def test_parts_are_those_of_one_engine(tmp_path: Path) -> None:
 def test_parts_of_an_earlier_version_are_the_frameworks(tmp_path: Path) -> None:
     parts, _ = restore([(tmp_path, part(tmp_path, 0, 1))])
     assert parts[0].engine == "framework"
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def test_the_parts_are_left_in_order_up_to_the_first_gap(tmp_path: Path) -> None:
+    reporter = Recorded()
+    done = work(tmp_path, Rows(), reporter)
+    done.run()
+    written = {str(tmp_path / part.path): part.sha256 for part in reporter.parts}
+    assert list(done.left().parts.items()) == list(written.items())
+    del done.parts[6]
+    assert list(done.left().parts) == list(written)[:2]
+    assert done.left().result.metrics == {"rows": 6.0, "errors": 0.0}
+
+
+def test_few_bytes_are_joined_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = Recorded()
+    done = work(tmp_path, Rows(), reporter)
+    done.run()
+    size = sum(part.size_bytes for part in reporter.parts)
+    for limit, is_small in ((size, False), (size + 1, True)):
+        monkeypatch.setattr(finishing, "SMALL_BYTES", limit)
+        assert done.left().is_small is is_small
+
+
+def test_pictures_count_as_bytes_to_be_drawn(tmp_path: Path) -> None:
+    class Shown(Rows):
+        def shown(self) -> dict[str, Any]:
+            return {"samples": np.zeros(finishing.SMALL_BYTES, np.uint8)}
+
+    left = work(tmp_path, Shown(), Recorded()).left()
+    assert left.report is not None
+    assert (list(left.report.arrays), left.is_small) == (["samples"], False)
+
+
+def test_a_job_without_rows_leaves_a_file_without_rows(tmp_path: Path) -> None:
+    class Empty(Rows):
+        total = 0
+
+    left = work(tmp_path, Empty(), Recorded()).left()
+    assert (left.written, left.parts) == (["predictions.parquet"], {})
+    assert pq.read_table(tmp_path / "artifacts" / "predictions.parquet").schema == SCHEMA
 
 
 # -- shards ---------------------------------------------------------------------------------------

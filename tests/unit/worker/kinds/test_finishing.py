@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 
 from nightshift.families.learner import Evaluation
+from nightshift.testing.attempts import NullReporter
+from shared.job_files import checkpoint_files
+from shared.jobs.states import FINISHING
 from worker.kinds import finishing
 from worker.kinds.finishing import Unfinished
-from worker.runners.messages import Assignment, Comparison, Result
+from worker.runners.messages import Assignment, Comparison, Result, Stopped
+from worker.training import artifacts
 
 
 @pytest.fixture
@@ -96,3 +101,49 @@ def test_a_full_disk_leaves_the_job_to_its_own_process(assignment: Assignment, t
 def test_the_facts_are_plain_json(assignment: Assignment, tmp_path: Path) -> None:
     assert finishing.hand_over(assignment, unfinished())
     assert json.loads((tmp_path / finishing.FACTS).read_text())["family"] == "cnn"
+
+
+# -- predictions ----------------------------------------------------------------------------------
+
+
+def inferred(assignment: Assignment, lines: Sequence[bytes] = (b"1\n", b"2\n")) -> tuple[Assignment, Unfinished]:
+    """Return the end of a batch inference whose parts have these lines, and rows without a prediction in the second."""
+    folder, parts = Path(assignment.job_dir), {}
+    for number, rows in enumerate(lines, 1):
+        files = {"rows": [rows], "errors.jsonl": [b"{}\n" if number == 2 else b""]}
+        saved = checkpoint_files.write(folder, step=number, fence=1, files=files)
+        parts[str(folder / saved.path)] = saved.sha256
+    asked = assignment.model_copy(update={"spec": {"inference": {"output": "jsonl"}}})
+    return asked, Unfinished(Result(metrics={"rows": 2.0}, step=2), "cnn", None, [], parts=parts)
+
+
+def test_the_parts_are_joined_in_their_order_from_what_was_handed_over(assignment: Assignment) -> None:
+    assignment, left = inferred(assignment)
+    assert finishing.hand_over(assignment, left)
+    reporter = NullReporter()
+    assert finishing.finish(assignment, reporter, finishing.take_over(assignment)) == left.result
+    assert [frame.path for frame in reporter.frames] == ["predictions.jsonl", "errors.jsonl"]
+    root = artifacts.folder(assignment)
+    assert [(root / name).read_bytes() for name in ("predictions.jsonl", "errors.jsonl")] == [b"1\n2\n", b"{}\n"]
+
+
+def test_a_damaged_part_ends_the_attempt_without_a_file(assignment: Assignment) -> None:
+    assignment, left = inferred(assignment)
+    (Path(list(left.parts)[1]) / "rows").write_bytes(b"3\n")
+    reporter = NullReporter()
+    assert finishing.finish(assignment, reporter, left) == Stopped(reason="drain", step=2)
+    [(level, message)] = reporter.frames
+    assert (level, message.endswith("is damaged: its rows are computed again")) == ("warning", True)
+    assert list(artifacts.folder(assignment).iterdir()) == []
+
+
+def test_what_takes_less_time_than_another_process_stays(assignment: Assignment) -> None:
+    assignment, left = inferred(assignment)
+    assert not finishing.hand_over(assignment, replace(left, is_small=True))
+
+
+def test_a_job_that_is_finished_on_its_device_does_not_say_that_the_device_is_free(assignment: Assignment) -> None:
+    assignment, left = inferred(assignment)
+    reporter = NullReporter()
+    finishing.finish(assignment, reporter, left)
+    assert FINISHING not in reporter.phases
