@@ -85,8 +85,7 @@ class _Chunk:
 class FittedSource(StagedSource):
     """A source whose batches fit into the memory of a device.
 
-    `opened` opens the source for a number of rows at a time. What a source has read may be given to one that was opened
-    later.
+    `opened` opens the source for a number of rows at a time. The chunks that one has read are given to its successor.
     """
 
     def __init__(self, opened: Callable[[int], Source], inference: Inference, memory: DeviceMemory, log: Log) -> None:
