@@ -107,6 +107,8 @@ class TorchLearner(BaseLearner):
     def _in_batches(self, compute: Callable[[Tensor], Tensor], inputs: Array, batch_size: int) -> list[Array]:
         """Return what is computed of each batch of rows."""
         batches = (inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size))
+        if self.device_kind == "cpu":  # a tensor's memory is free before the next batch needs as much
+            return [compute(support.to_device(batch, self.device)).numpy() for batch in batches]
         begun = (support.fetch(compute(batch)) for batch in support.sent(batches, self.device))
         return [fetch() for fetch in self._late(begun)]
 
