@@ -14,7 +14,9 @@ GPU it says so and measures nothing; a family that does not fit into the time an
 - *limits*: our operations per second, and the bytes that Adam alone must move, to what a product in bfloat16 and a copy
   reach on this card just before. The operations are counted from the layers, without what is no product.
 - *without cuDNN*: our recurrent layers in torch by its own kernels, for the language model.
-- *prediction*: rows per second in float32, copies to the host included.
+- *prediction*: rows per second in float32, copies to the host included: ours with the rows of a training batch, as the
+  plain networks; with 256 rows, each batch waited for, and with copies that overlap; and, on a GPU, with the batch that
+  `inference.batch_size: auto` finds.
 - *first step*: seconds of a process that has imported what a forkserver imports, to the end of its first step: the
   context of the device, the learner, its data, the choice of kernels.
 
@@ -32,6 +34,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from itertools import count
 from typing import Any
@@ -39,15 +42,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.__main__ import missing
-from benchmarks.gpu.workloads import ADAM_BYTES, BATCH, Workload, workload
+from benchmarks.gpu.workloads import ADAM_BYTES, BATCH, SMALL_BATCH, Workload, workload
 from nightshift.errors import ConfigurationError
 from nightshift.families.learner import LearnerSetup
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
 from shared.fleet.nvml import driver_version
+from shared.specs.jobs import AUTO_BATCH, Inference
+from tests.support.predicted_rows import PredictedRows
 from worker import families
 from worker.hardware.devices import named
 from worker.hardware.frameworks import preloads
+from worker.kinds.device_batch import FittedSource, memory_of
 from worker.training.numerics.allocator import keep_freed_memory
 
 #: Families whose plain network in torch is also compiled, which takes most of a minute.
@@ -145,8 +151,8 @@ def measured(family: str, framework: str, given: argparse.Namespace) -> dict[str
     rate = ours.rate(work.batch_size, given.seconds)
     few = max(2, work.batch_size // FEWER)
     launches = (few / ours.rate(few, given.seconds)) / (work.batch_size / rate)
-    predicts = predicted(ours.predict, given.seconds)
-    figures = Figures({"ours": rate}, {"ours": predicts}, {"bound by launches": launches})
+    predicts = {name: predicted(predict, given.seconds) for name, predict in ours.ways_to_predict().items()}
+    figures = Figures({"ours": rate}, predicts, {"bound by launches": launches})
     rival = _beside_torch if framework == "torch" else _beside_keras
     rival(ours, given, figures)
     return {"units": work.units, **asdict(figures), "first_step": first_step}
@@ -186,10 +192,27 @@ class Ours:
             steps += 16
         return steps * rows / (time.perf_counter() - began)
 
-    def predict(self) -> int:
-        """Return how many rows were predicted."""
-        inputs = self.work.data[self.work.inputs][: 8 * self.work.batch_size]
-        return len(self.learner.predict(inputs, self.work.batch_size))
+    def ways_to_predict(self) -> dict[str, Callable[[], int]]:
+        """Return what predicts rows and returns their number, by the size of its batches."""
+        inputs, size = self.work.data[self.work.inputs], self.work.batch_size
+        chunk = inputs[: 32 * AUTO_BATCH] if size > SMALL_BATCH else inputs[: 8 * size]
+        small = min(AUTO_BATCH, size)
+        ways: dict[str, Callable[[], int]] = {
+            "ours": lambda: len(self.learner.predict(inputs[: 8 * size], size)),
+            "ours, waiting": lambda: sum(
+                len(self.learner.predict(chunk[at : at + small], small)) for at in range(0, len(chunk), small)
+            ),
+            "ours, 256 rows": lambda: len(self.learner.predict(chunk, small)),
+        }
+        if self.kind == "gpu":
+            memory = memory_of(self.work.model.framework)
+            fitted = FittedSource(partial(PredictedRows, self.learner, chunk), Inference(), memory, _print_indented)
+            ways["ours, auto"] = lambda: len(fitted.rows(0, len(chunk))[0])
+        return ways
+
+
+def _print_indented(line: str, level: str = "info") -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def predicted(predict: Callable[[], int], seconds: float) -> float:

@@ -134,10 +134,10 @@ class ModelLearner(TensorflowLearner):
         """Return what `predicted` makes of each row."""
         if len(inputs) == 0:  # not every operation accepts no rows
             return self.predict(np.zeros((1, *inputs.shape[1:]), inputs.dtype), 1)[:0]
-        batches = ({"x": np.asarray(inputs[at : at + batch_size])} for at in range(0, len(inputs), batch_size))
-        return np.concatenate(
-            [self._run("predict", self._predict_batch, batch, self._evaluation_keys()).numpy() for batch in batches]
-        )
+        return np.concatenate(self._in_batches(self._predict, inputs, batch_size))
+
+    def _predict(self, inputs: Array) -> Tensor:
+        return self._run("predict", self._predict_batch, {"x": np.asarray(inputs)}, self._evaluation_keys())
 
     def _predict_batch(self, batch: Batch, keys: Tensor) -> Tensor:
         self.random.set(keys)

@@ -117,12 +117,10 @@ class ModuleLearner(TorchLearner):
         if len(inputs) == 0:  # not every operation accepts no rows
             return self.predict(np.zeros((1, *inputs.shape[1:]), inputs.dtype), 1)[:0]
         with self._evaluating():
-            starts = range(0, len(inputs), batch_size)
-            return np.concatenate([self._predict(inputs[at : at + batch_size]) for at in starts])
+            return np.concatenate(self._in_batches(self._predict, inputs, batch_size))
 
-    def _predict(self, inputs: Array) -> Array:
-        batch = {"x": support.to_device(inputs, self.device)}
-        return self.predicted(self.module(self.inputs(batch, None))).float().cpu().numpy()
+    def _predict(self, x: Tensor) -> Tensor:
+        return self.predicted(self.module(self.inputs({"x": x}, None))).float()
 
     def _sums(self, loss: Tensor, outputs: Any, batch: Batch, rows: int) -> list[Tensor]:
         return [mean.detach().double() * rows for mean in (loss, *self.measures(outputs, batch))]

@@ -198,18 +198,34 @@ def with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
 
 #: Most shards of a batch inference. Too low: large clusters wait. Too high: most shards have no rows.
 MAX_SHARDS = 64
+#: Most rows of a batch of inference.
+MAX_BATCH = 65_536
+#: Rows of a batch of inference whose size is `auto`, and the least of a device that could compute more.
+AUTO_BATCH = 256
 
 
-def _shards(value: Any) -> Any:
-    if value != "auto" and not (type(value) is int and 1 <= value <= MAX_SHARDS):
-        raise ValueError(f"use a number from 1 to {MAX_SHARDS}, or auto")
-    return value
+def _number_or_auto(most: int) -> BeforeValidator:
+    """Return a validator with one message for both."""
+
+    def checked(value: Any) -> Any:
+        if value != "auto" and not (type(value) is int and 1 <= value <= most):
+            raise ValueError(f"use a number from 1 to {most}, or auto")
+        return value
+
+    return BeforeValidator(checked)
 
 
 class Inference(Spec):
     """Settings of batch inference."""
 
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_BATCH)] | Literal["auto"],
+        _number_or_auto(MAX_BATCH),
+        Field(
+            description="Rows that are computed at a time; fewer if the memory of a GPU does not suffice. auto: "
+            f"{AUTO_BATCH} on a CPU, as many as fit on a GPU."
+        ),
+    ] = "auto"
     framework: Framework = "torch"
     engine: Annotated[
         Literal["auto", "framework", "onnxruntime"],
@@ -220,7 +236,7 @@ class Inference(Spec):
     ] = "auto"
     shards: Annotated[
         Annotated[int, Field(ge=1, le=MAX_SHARDS)] | Literal["auto"],
-        BeforeValidator(_shards),
+        _number_or_auto(MAX_SHARDS),
         Field(
             description="In how many parts the rows are computed, each by any worker; the output is the same. auto: as "
             "many as workers are online that can run the job."
@@ -235,6 +251,11 @@ class Inference(Spec):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     count: Count = 64
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+    @property
+    def batch_rows(self) -> int:
+        """Return the rows of a batch that chunks are made of, which do not depend on the device."""
+        return AUTO_BATCH if self.batch_size == "auto" else self.batch_size
 
     @model_validator(mode="after")
     def _prompted(self) -> Inference:

@@ -12,6 +12,7 @@ import pytest
 from nightshift.families.learner import LearnerSetup, Splits
 from nightshift.families.training import Training
 from nightshift.testing.cases import Case
+from nightshift.testing.fixtures import held_out
 from nightshift.testing.test_learner import judged
 from nightshift.testing.test_learner import (
     test_a_scaled_rate_is_the_rate_of_the_next_steps as test_a_scaled_rate_is_the_rate_of_the_next_steps,
@@ -49,6 +50,22 @@ def test_held_out_metrics_are_in_their_range(splits: Splits, learner: Any) -> No
     found = judged(learner, splits)
     assert all(value > 0 for name, value in found.items() if name.endswith("loss"))
     assert 0 <= found.get("accuracy", 0) <= 1
+
+
+def test_predictions_that_are_fetched_one_batch_late_are_the_same(
+    splits: Splits, learner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of a GPU, every bit is as in that of a CPU: for full batches, a smaller last one, a single one."""
+    rows = next(iter(held_out(splits).values()))
+
+    def predicted() -> list[Any]:
+        found = [learner.predict(rows[:n], 16) for n in (32, 37, 5)]
+        return [*found, learner.generate(37, 3, 16, 5)] if hasattr(learner, "generate") else found
+
+    at_once = predicted()
+    monkeypatch.setattr(learner, "device_kind", "gpu")
+    for one, other in zip(at_once, predicted(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # -- the CNN in torch: every preset and override --------------------------------------------------

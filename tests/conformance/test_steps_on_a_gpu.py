@@ -19,6 +19,7 @@ import pytest
 from nightshift.families.optimizers import Optimizer
 from nightshift.families.training import Training
 from nightshift.testing.cases import Case
+from nightshift.testing.fixtures import held_out
 from tests.conformance.test_recurrent_layers import FULL, RAGGED, UNITS, WAYS, by_tensorflow, by_torch
 from tests.support.frameworks import THREADS
 from tests.support.training import CASES
@@ -87,6 +88,29 @@ def test_no_step_in_torch_reads_a_value_from_the_device(
         learner.train_step(np.arange(6), step)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):  # so a read would have been seen
         learner.read_metrics()
+
+
+PREDICTING = [case for case in CASES.values() if case.framework == "torch" and case.family != "gru_lm"]
+
+
+@pytest.mark.parametrize("case", PREDICTING, ids=str)
+def test_predicting_in_torch_reads_a_batch_once_the_next_has_begun(
+    case: Case, data_sets: Callable[[Case], Path], no_values: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits, events = case.load_splits(data_sets(case)), list[str]()
+
+    def fetch(tensor: Any) -> Callable[[], Any]:
+        events.append("begin")
+        return lambda: events.append("read") or np.zeros(tensor.shape, np.float32)
+
+    monkeypatch.setattr(torch_support, "fetch", fetch)
+    learner = case.build(splits)
+    learner.device_kind = "gpu"
+    if hasattr(learner, "generate"):
+        learner.generate(20, 3, 8)
+    else:
+        learner.predict(next(iter(held_out(splits).values()))[:20], 8)
+    assert events == ["begin", "begin", "read", "begin", "read", "read"]
 
 
 def test_an_array_with_gaps_is_pinned_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:

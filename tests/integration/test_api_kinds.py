@@ -100,6 +100,8 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         (infer("gan", task="generate", engine="onnxruntime"), ("inference", "engine"), "use auto or framework"),
         (infer("cnn", shards=0), ("inference", "shards"), "use a number from 1 to 64, or auto"),
         (infer("cnn", shards="two"), ("inference", "shards"), "use a number from 1 to 64, or auto"),
+        (infer("cnn", batch_size=0), ("inference", "batch_size"), "use a number from 1 to 65536, or auto"),
+        (infer("cnn", batch_size="all"), ("inference", "batch_size"), "use a number from 1 to 65536, or auto"),
         (infer("cnn", engine="openvino"), ("inference", "engine"), "'auto', 'framework' or 'onnxruntime'"),
         (
             job(

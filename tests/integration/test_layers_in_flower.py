@@ -16,7 +16,7 @@ from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, NewJob
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import MAX_SHARDS, job_spec_adapter
+from shared.specs.jobs import MAX_BATCH, MAX_SHARDS, job_spec_adapter
 from tests.support.factories import claim_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -128,7 +128,8 @@ def test_lists_of_a_job_are_edited_too() -> None:
     assert fields["inference.prompts"]["type"] == "lines"
 
 
-def test_the_shards_of_a_job_are_a_number_or_auto() -> None:
-    [field] = [field for field in forms()["batch_infer"] if field["path"] == "inference.shards"]
-    assert (field["type"], field["nullable"], field["default"]) == ("count", False, 1)
-    assert (field["minimum"], field["maximum"]) == (1, MAX_SHARDS)
+@pytest.mark.parametrize(("name", "default", "most"), [("shards", 1, MAX_SHARDS), ("batch_size", "auto", MAX_BATCH)])
+def test_shards_and_batch_of_an_inference_are_a_number_or_auto(name: str, default: int | str, most: int) -> None:
+    [field] = [field for field in forms()["batch_infer"] if field["path"] == f"inference.{name}"]
+    assert (field["type"], field["nullable"], field["default"]) == ("count", False, default)
+    assert (field["minimum"], field["maximum"]) == (1, most)

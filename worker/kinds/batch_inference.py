@@ -22,10 +22,11 @@ from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import WRITING
-from shared.specs.jobs import BatchInferJob, check_inference
+from shared.specs.jobs import BatchInferJob, Inference, check_inference
 from worker import families
 from worker.kinds import finishing, inference_engine, prediction_files
 from worker.kinds.base_model import build, read_model, refuse
+from worker.kinds.device_batch import FittedSource, memory_of
 from worker.kinds.finishing import Unfinished
 from worker.kinds.inference_stages import MakeTable, Stages
 from worker.kinds.prediction_files import ERRORS, ROWS, Source
@@ -85,9 +86,15 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Unfini
         reporter.log(f"the {len(parts):,} chunks that {settled} computed before are computed again", "warning")
         parts = {}
     folder = Path(assignment.dataset_dir) if assignment.dataset_dir else None
-    source: Source = families.part(parent.family, "open_source")(engine.learner, parent, job.inference, folder)
+
+    def opened(rows: int) -> Source:
+        how = job.inference.model_copy(update={"batch_size": rows})
+        source: Source = families.part(parent.family, "open_source")(engine.learner, parent, how, folder)
+        return source
+
+    source = _fitted(opened, job.inference, assignment, reporter)
     parts = {start: part for start, part in parts.items() if part.stop <= source.total}
-    wanted = share(chunks(source.total, job.inference.batch_size), assignment.shard)
+    wanted = share(chunks(source.total, job.inference.batch_rows), assignment.shard)
     newest = max(parts.values(), key=lambda part: part.stop, default=None)
     reporter.started(
         Started(
@@ -110,6 +117,15 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Unfini
         return counted(work.contiguous())
     reporter.phase(WRITING)
     return work.left()
+
+
+def _fitted(
+    opened: Callable[[int], Source], inference: Inference, assignment: Assignment, reporter: Reporter
+) -> Source:
+    """Return the source of the rows; on a GPU one whose batches fit into its memory."""
+    if assignment.device == "cpu":
+        return opened(inference.batch_rows)
+    return FittedSource(opened, inference, memory_of(inference.framework), reporter.log)
 
 
 # -- parts ----------------------------------------------------------------------------------------

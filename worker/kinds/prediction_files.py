@@ -49,7 +49,10 @@ class StagedSource(Source):
     """A source whose rows are read, predicted and made a table in three steps, each in a thread of its own."""
 
     def read(self, start: int, stop: int) -> Any:
-        """Return what the files hold of rows `start` … `stop - 1`; called for the chunks in their order."""
+        """Return what the files hold of rows `start` … `stop - 1`; called for the chunks in their order.
+
+        It depends on no batch: a source that was opened for another one may predict it.
+        """
         raise NotImplementedError
 
     def predict(self, read: Any) -> Any:

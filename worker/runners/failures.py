@@ -100,6 +100,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return _out_of_memory(error) is not None
 
 
+def is_device_out_of_memory(error: BaseException) -> bool:
+    """Return whether the job's error is that memory of the device ran out."""
+    return _classify(error)[0] == DeviceOutOfMemory.type
+
+
 def _out_of_memory(error: BaseException) -> type[OutOfMemory] | None:
     """Return which memory ran out, or None. A framework wraps the errors of its libraries."""
     return next(filter(None, map(_memory_of, _chain(error))), None)

@@ -211,7 +211,10 @@ def finetune(
 def infer(
     model_ref: ModelRef,
     framework: Framework = None,
-    batch_size: BatchSize = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Rows per batch; auto: 256 on a CPU, as many as fit on a GPU."),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, framework or onnxruntime: what computes on a CPU.")] = None,
     shards: Annotated[
         str | None,
@@ -230,12 +233,16 @@ def infer(
     """Run a model on a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
     body: dict[str, Any] = {"kind": BATCH_INFER, "model_ref": model_ref}
     given = {
-        "framework": framework, "engine": engine, "batch_size": batch_size, "task": task, "output": output,
-        "shards": int(shards) if shards and shards.isdecimal() else shards, "prompts": prompt,
+        "framework": framework, "engine": engine, "batch_size": _number_or_word(batch_size), "task": task,
+        "output": output, "shards": _number_or_word(shards), "prompts": prompt,
         "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
     }  # fmt: skip
     payload.put_options(body, {f"inference.{name}": value for name, value in given.items()})
     return body
+
+
+def _number_or_word(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
 
 
 @app.command(EVALUATE)

@@ -26,7 +26,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
     stored = open_dataset(dataset_dir)
     if stored.kind != "image":
         raise BadData(f"a classifier of images needs a data set of images, this one holds {stored.kind}")
-    return Predictions(learner, parent.model, list(parent.facts["classes"]), stored, inference.batch_size)
+    return Predictions(learner, parent.model, list(parent.facts["classes"]), stored, inference.batch_rows)
 
 
 @dataclass(frozen=True)

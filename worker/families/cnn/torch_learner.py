@@ -142,22 +142,19 @@ class TorchCnn(TorchLearner):
         """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         if len(inputs) == 0:
             return np.empty((0, self.classes), np.float32)
-        parts = [self._probabilities(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts)
+        return np.concatenate(self._in_batches(self._probabilities, inputs, batch_size))
 
     @torch.no_grad()
     def features(self, inputs: Array, batch_size: int) -> Array:
         """Return the input of the output layer, [n, width] float32, computed in float32."""
-        parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
-        found = [self._features(pixels(support.to_device(part, self.device)), None) for part in parts]
-        return torch.cat(found).cpu().numpy()
+        return np.concatenate(self._in_batches(lambda x: self._features(pixels(x), None), inputs, batch_size))
 
-    def _probabilities(self, inputs: Array) -> Array:
-        logits = self._forward(pixels(support.to_device(inputs, self.device)), None)
+    def _probabilities(self, x: Tensor) -> Tensor:
+        logits = self._forward(pixels(x), None)
         if outputs(self.model, self.classes) == 1:
             second = logits.sigmoid()
-            return torch.cat([1 - second, second], 1).cpu().numpy()
-        return logits.softmax(1).cpu().numpy()
+            return torch.cat([1 - second, second], 1)
+        return logits.softmax(1)
 
 
 build = TorchCnn

@@ -36,7 +36,7 @@ class Samples(Source):
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
         count, seed = stop - start, self.inference.seed
-        samples = self.learner.generate(count, seed, self.inference.batch_size, start)
+        samples = self.learner.generate(count, seed, self.inference.batch_rows, start)
         columns = [
             pa.array([str(number) for number in range(start, stop)]),
             pa.array(np.arange(start, stop, dtype=np.int64)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -29,6 +29,12 @@ def sample_noise(model: GanModel, seed: int, start: int, count: int) -> Array:
     rows = [generator(seed, "samples", b).standard_normal((BLOCK, model.latent), np.float32) for b in blocks]
     first = start % BLOCK
     return np.concatenate([np.empty((0, model.latent), np.float32), *rows])[first : first + count]
+
+
+def noise_in_batches(model: GanModel, seed: int, start: int, stop: int, batch_size: int) -> Iterator[Array]:
+    """Yield z of samples `start` … `stop - 1` of `seed`."""
+    for at in range(start, stop, batch_size):
+        yield sample_noise(model, seed, at, min(batch_size, stop - at))
 
 
 def masked_widths(model: GanModel) -> dict[str, list[int]]:

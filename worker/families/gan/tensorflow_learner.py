@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gan.family import GanModel
-from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
+from worker.families.gan.noise import dropout_masks, masked_widths, noise_in_batches, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
@@ -36,7 +36,6 @@ class TensorflowGan(TensorflowLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.computed = support.computed(self.device, precision(self.model, self.training))
-        self.device_kind = setup.device
         self.scale, self.shift = pixel_scale(self.model)
         self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Array] = {}
@@ -220,12 +219,11 @@ class TensorflowGan(TensorflowLearner):
 
     def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
         """Return samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
-        parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
-        for at in range(start, start + count, batch_size):
-            z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
-            with tf.device(self.device):
-                parts.append(to_bytes(self.model, self._sample(z).numpy()))
-        return np.concatenate(parts)
+        noise = noise_in_batches(self.model, seed, start, start + count, batch_size)
+        empty = np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)
+        with tf.device(self.device):
+            begun = (self._sample(z).numpy for z in noise)
+            return np.concatenate([empty, *(to_bytes(self.model, fetch()) for fetch in self._late(begun))])
 
     def _pictures(self, z: Tensor) -> Tensor:
         return self._generate(z, tf.float32)

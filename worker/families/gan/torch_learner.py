@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gan.family import GanModel
-from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
+from worker.families.gan.noise import dropout_masks, noise_in_batches, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
@@ -33,7 +33,6 @@ class TorchGan(TorchLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.autocast = support.autocast(self.device, precision(self.model, self.training))
-        self.device_kind = setup.device
         self.scale, self.shift = pixel_scale(self.model)
         self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Tensor] = {}
@@ -196,19 +195,17 @@ class TorchGan(TorchLearner):
     @torch.no_grad()
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return the discriminator's probability that each image is real: [n] float32, computed in float32."""
-        parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
-        logits = [self._discriminate(self._pixels(support.to_device(part, self.device))) for part in parts]
+        parts = (inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size))
+        logits = [self._discriminate(self._pixels(x)) for x in support.sent(parts, self.device)]
         return torch.cat(logits).sigmoid().cpu().numpy() if logits else np.empty(0, np.float32)
 
     @torch.no_grad()
     def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
         """Return samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
-        parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
-        for at in range(start, start + count, batch_size):
-            z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
-            pictures = self._generate(support.send(z, self.device)).permute(0, 2, 3, 1)
-            parts.append(to_bytes(self.model, pictures.cpu().numpy()))
-        return np.concatenate(parts)
+        sent = support.sent(noise_in_batches(self.model, seed, start, start + count, batch_size), self.device)
+        begun = (support.fetch(self._generate(z).permute(0, 2, 3, 1)) for z in sent)
+        empty = np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)
+        return np.concatenate([empty, *(to_bytes(self.model, fetch()) for fetch in self._late(begun))])
 
 
 def _told_apart(real: Tensor, fake: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def open_source(learner: Any, parent: Any, inference: Inference, dataset_dir: Pa
     stored = open_dataset(dataset_dir)
     if stored.kind != "text":
         raise BadData(f"a language model needs a data set of text, this one holds {stored.kind}")
-    return Scores(learner, tokenizer, stored, inference.batch_size)
+    return Scores(learner, tokenizer, stored, inference.batch_rows)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Texts(Source):
         )
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
-        numbers, prompts, size = range(start, stop), self.inference.prompts[start:stop], self.inference.batch_size
+        numbers, prompts, size = range(start, stop), self.inference.prompts[start:stop], self.inference.batch_rows
         written: list[str] = []
         for at in range(0, len(prompts), size):
             written += generate(self.learner, self.tokenizer, prompts[at : at + size], self.sampling, start + at)

@@ -36,7 +36,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
         raise BadData(columns.missing_columns(missing))
     is_classes = parent.facts["preprocessing"]["task"] == "classes"
     classes = list(parent.facts["classes"]) if is_classes else None
-    return Predictions(learner, encoding, classes, path, inference.batch_size)
+    return Predictions(learner, encoding, classes, path, inference.batch_rows)
 
 
 @dataclass

@@ -131,15 +131,13 @@ class TorchMlp(MlpLearner, TorchLearner):
 
     @torch.no_grad()
     def outputs(self, inputs: Array, batch_size: int) -> Array:
-        parts = [self._outputs(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
         width = len(self.tensors["output.bias"])
-        return np.concatenate([np.empty((0, width), np.float32), *parts])
+        return np.concatenate([np.empty((0, width), np.float32), *self._in_batches(self._outputs, inputs, batch_size)])
 
-    def _outputs(self, inputs: Array) -> Array:
-        x = support.to_device(inputs, self.device)
+    def _outputs(self, x: Tensor) -> Tensor:
         for name in self.layers:
             x = self._activated(self._dense(x, name, torch.float32))
-        return self._dense(x, "output", torch.float32).cpu().numpy()
+        return self._dense(x, "output", torch.float32)
 
 
 build = TorchMlp

@@ -38,7 +38,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
     if stored.kind != "text":
         raise BadData(f"a tagger needs a data set of text, this one holds {stored.kind}")
     encoder = WordEncoder(vocabulary.load(parent.tokenizer), parent.model.features)
-    return TaggedRows(learner, encoder, parent.model.length, list(parent.facts["tags"]), stored, inference.batch_size)
+    return TaggedRows(learner, encoder, parent.model.length, list(parent.facts["tags"]), stored, inference.batch_rows)
 
 
 @dataclass

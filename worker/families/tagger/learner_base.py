@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,18 +71,18 @@ class TaggerLearner(BaseLearner):
         They are 0 at padding. Computed in float32, so that both frameworks agree.
         """
         found = np.zeros((*inputs.shape[:2], len(self.names)), np.float32)
-        for rows, batch in _by_length(inputs, None, batch_size):
-            probabilities = self._probabilities(batch)
+        batches = _by_length(inputs, None, batch_size)
+        for rows, batch, fetch in self._late((rows, batch, self._probabilities(batch)) for rows, batch in batches):
             here = np.arange(len(batch.tokens)) < batch.lengths[:, None]
-            found[rows, : len(batch.tokens)] = np.where(here[..., None], probabilities, 0)
+            found[rows, : len(batch.tokens)] = np.where(here[..., None], fetch(), 0)
         return found
 
     def _judged(self, batch: Batch) -> tuple[Array, Array]:
         """Return the likeliest tags [batch, time], and the sums of loss, correct tokens and tokens."""
         raise NotImplementedError
 
-    def _probabilities(self, batch: Batch) -> Array:
-        """Return the probabilities of the tags, [batch, time, tags]."""
+    def _probabilities(self, batch: Batch) -> Callable[[], Array]:
+        """Begin to compute the probabilities of the tags; return what fetches them, [batch, time, tags]."""
         raise NotImplementedError
 
     def _f1(self, split: Mapping[str, Array], predicted: Array) -> float:

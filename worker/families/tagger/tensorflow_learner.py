@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,10 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
         sums = tf.stack([tf.cast(loss, tf.float64) * count, correct, count])
         return tf.reshape(tf.argmax(logits, 1), tf.shape(tags)), sums
 
-    def _probabilities(self, batch: Batch) -> Array:
+    def _probabilities(self, batch: Batch) -> Callable[[], Array]:
         with tf.device(self.device):
-            found: Array = self._predict(batch.tokens, batch.lengths).numpy()
-        return found.reshape(*batch.tags.shape, -1).swapaxes(0, 1)
+            found = self._predict(batch.tokens, batch.lengths)
+        return lambda: found.numpy().reshape(*batch.tags.shape, -1).swapaxes(0, 1)
 
     def _predict_batch(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         return tf.nn.softmax(self._forward(tokens, lengths, tf.float32))

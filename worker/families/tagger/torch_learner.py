@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,9 @@ class TorchTagger(TaggerLearner, TorchLearner):
         return found.t().cpu().numpy(), sums.cpu().numpy()
 
     @torch.no_grad()
-    def _probabilities(self, batch: Batch) -> Array:
+    def _probabilities(self, batch: Batch) -> Callable[[], Array]:
         found = self._forward(batch, torch.float32).softmax(1).view(*batch.tags.shape, -1)
-        return found.transpose(0, 1).cpu().numpy()
+        return support.fetch(found.transpose(0, 1))
 
 
 build = TorchTagger

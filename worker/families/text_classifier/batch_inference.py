@@ -33,7 +33,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
         raise BadData(f"a classifier of text needs a data set of text, this one holds {stored.kind}")
     tokenizer, classes = vocabulary.load(parent.tokenizer), list(parent.facts["classes"])
     read = Reading(tokenizer, parent.model.length, affixes=parent.model.affixes)
-    return Predictions(learner, read, classes, stored, inference.batch_size)
+    return Predictions(learner, read, classes, stored, inference.batch_rows)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ class TextClassifierLearner(BaseLearner):
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         found = np.empty((len(inputs), self.classes), np.float32)
-        for rows, batch in self._by_length(inputs, batch_size):
-            found[rows] = self._probabilities(batch)
+        begun = ((rows, self._probabilities(batch)) for rows, batch in self._by_length(inputs, batch_size))
+        for rows, fetch in self._late(begun):
+            found[rows] = fetch()
         return found
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
@@ -51,8 +52,8 @@ class TextClassifierLearner(BaseLearner):
         loss, correct = map(float, totals / len(y))
         return {"loss": loss, "accuracy": correct}
 
-    def _probabilities(self, batch: Texts) -> Array:
-        """Return the probabilities [batch, classes] of the columns of a batch."""
+    def _probabilities(self, batch: Texts) -> Callable[[], Array]:
+        """Begin to compute the probabilities of the columns of a batch; return what fetches them, [batch, classes]."""
         raise NotImplementedError
 
     def _totals_of(self, batch: Texts, y: Array) -> Any:

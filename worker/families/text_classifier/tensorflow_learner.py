@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,10 +161,10 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
         return tf.stack([total, self._correct(logits, y)])
 
-    def _probabilities(self, batch: Texts) -> Array:
+    def _probabilities(self, batch: Texts) -> Callable[[], Array]:
         with tf.device(self.device):
-            found: Array = self._predict(Read.of(batch)).numpy()
-        return found
+            fetch: Callable[[], Array] = self._predict(Read.of(batch)).numpy
+        return fetch
 
     def _predict_batch(self, read: Read) -> Tensor:
         logits = self._forward(read, tf.float32)

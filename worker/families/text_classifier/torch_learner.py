@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,12 +134,12 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
         return torch.stack([loss, self._correct(logits, labels).double()])
 
     @torch.no_grad()
-    def _probabilities(self, batch: Texts) -> Array:
+    def _probabilities(self, batch: Texts) -> Callable[[], Array]:
         logits = self._forward(batch, torch.float32)
         if self.model.output == "sigmoid":
             second = logits.sigmoid()
-            return torch.cat([1 - second, second], 1).cpu().numpy()
-        return logits.softmax(1).cpu().numpy()
+            return support.fetch(torch.cat([1 - second, second], 1))
+        return support.fetch(logits.softmax(1))
 
 
 def _filled(x: Tensor, padded: Padded, value: float) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from nightshift.families.learner import Array, LearnerSetup, LearnerState
+from worker.training.backends.batches import one_late
 from worker.training.numerics.norms import RUNNING
 from worker.training.numerics.optim import learning_rate
+
+T = TypeVar("T")
 
 
 class BaseLearner:
@@ -20,6 +23,7 @@ class BaseLearner:
 
     def __init__(self, setup: LearnerSetup) -> None:
         self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
+        self.device_kind = setup.device
         self.frozen = tuple(setup.facts.get("frozen", ()))
         self.rate_factor = 1.0
         self.rate = self.rate_at(0)
@@ -50,6 +54,10 @@ class BaseLearner:
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         raise NotImplementedError
+
+    def _late(self, begun: Iterable[T]) -> Iterable[T]:
+        """Return what to fetch: on a device each batch after the next one has begun, on a CPU at once."""
+        return begun if self.device_kind == "cpu" else one_late(begun)
 
     def _is_frozen(self, name: str) -> bool:
         return bool(self.frozen) and name.startswith(self.frozen)

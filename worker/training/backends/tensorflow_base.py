@@ -170,7 +170,8 @@ class TensorflowLearner(BaseLearner):
     def _in_batches(self, graph: Callable[[Array], Tensor], inputs: Array, batch_size: int) -> list[Array]:
         """Return the outputs of a graph for all inputs."""
         with tf.device(self.device):
-            return [graph(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
+            begun = (graph(inputs[at : at + batch_size]).numpy for at in range(0, len(inputs), batch_size))
+            return [fetch() for fetch in self._late(begun)]
 
     # -- state ------------------------------------------------------------------------------------
 

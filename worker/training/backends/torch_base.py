@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -101,6 +101,16 @@ class TorchLearner(BaseLearner):
     def _keep_running(self, running: Mapping[str, Tensor]) -> None:
         for name, tensor in running.items():
             self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
+
+    # -- prediction -------------------------------------------------------------------------------
+
+    def _in_batches(self, compute: Callable[[Tensor], Tensor], inputs: Array, batch_size: int) -> list[Array]:
+        """Return what is computed of each batch of rows."""
+        batches = (inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size))
+        if self.device_kind == "cpu":  # a tensor's memory is free before the next batch needs as much
+            return [compute(support.to_device(batch, self.device)).numpy() for batch in batches]
+        begun = (support.fetch(compute(batch)) for batch in support.sent(batches, self.device))
+        return [fetch() for fetch in self._late(begun)]
 
     # -- state ------------------------------------------------------------------------------------
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,43 @@ def send(array: Array, device: torch.device) -> Tensor:
 def to_device(array: Array, device: torch.device) -> Tensor:
     """Copy an array, which may be read-only, to the device, without a sync."""
     return send(_writable(array), device)
+
+
+def sent(batches: Iterable[Array], device: torch.device) -> Iterator[Tensor]:
+    """Yield batches on the device. A GPU goes on with the one before while the next is copied."""
+    for batch in batches:
+        yield _sent_aside(batch, device) if device.type == "cuda" else to_device(batch, device)
+
+
+def _sent_aside(batch: Array, device: torch.device) -> Tensor:
+    computing, copying = torch.cuda.current_stream(device), copying_stream(device)
+    with torch.cuda.stream(copying):
+        tensor = to_device(batch, device)
+    computing.wait_stream(copying)
+    tensor.record_stream(computing)  # its memory belongs to the other stream, which would use it again too early
+    return tensor
+
+
+@cache
+def copying_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the only stream that copies beside computation: torch keeps memory for each stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def fetch(tensor: Tensor) -> Callable[[], Array]:
+    """Begin to copy a tensor to the host, and return what waits for the copy."""
+    if on_host(tensor):
+        return tensor.numpy
+    host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.current_stream(tensor.device).record_event()
+
+    def wait() -> Array:
+        copied.synchronize()
+        found: Array = host.numpy()
+        return found
+
+    return wait
 
 
 def _writable(array: Array) -> Array:

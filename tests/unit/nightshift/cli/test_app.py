@@ -220,6 +220,7 @@ def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
         ]
     )
     run(*["submit", "evaluate", "digits", "--dataset", "mnist"])
+    run(*["submit", "infer", "digits", "--dataset", "mnist", "--batch-size", "auto", "--shards", "2"])
     assert fake.bodies() == [
         {"kind": "finetune", "model_ref": "digits@3", "dataset": "mnist", "freeze": "features",
             "training": {"epochs": 1}},
@@ -232,6 +233,8 @@ def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
             },
         },
         {"kind": "evaluate", "model_ref": "digits", "dataset": "mnist"},
+        {"kind": "batch_infer", "model_ref": "digits", "dataset": "mnist",
+            "inference": {"batch_size": "auto", "shards": 2}},
     ]  # fmt: skip
 
 

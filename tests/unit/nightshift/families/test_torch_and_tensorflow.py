@@ -110,6 +110,8 @@ def test_evaluation_and_prediction_change_nothing(framework: str) -> None:
     chosen = probabilities[np.arange(ROWS), pictures()["y"]]
     assert found == pytest.approx({"loss": float(-np.log(chosen).mean()), "accuracy": right}, rel=1e-4)
     assert learner.predict(pictures()["x"][:0], 16).shape == (0, CLASSES)
+    learner.device_kind = "gpu"  # whose batches are fetched one late
+    np.testing.assert_array_equal(learner.predict(pictures()["x"], 16), probabilities)
     assert snapshot(train(learner, 4)) == snapshot(train(build(framework)))
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from shared.errors import BadData
-from worker.runners.failures import failure
+from worker.runners.failures import failure, is_device_out_of_memory
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ ILLEGAL = RuntimeError("CUDA error: an illegal memory access was encountered\nCU
 )
 def test_memory_of_the_device_is_out_however_a_library_says_it(error: Exception) -> None:
     assert failure(error, device="gpu", framework="torch").error_type == "device_out_of_memory"
+    assert is_device_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_memory_of_the_device_is_out_however_a_library_says_it(error: Exception)
 )
 def test_memory_of_the_host_and_mere_words(error: Exception, kind: str) -> None:
     assert failure(error).error_type == kind
+    assert not is_device_out_of_memory(error)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from nightshift.testing.datasets import store_documents
 from shared.datasets.ingest import vocabulary
+from shared.specs.jobs import Inference
 from worker.families.tagger import batch_inference
 from worker.families.tagger.family import TaggerModel
 
@@ -27,7 +28,7 @@ class Names:
 
 def source(folder: Path) -> Any:
     parent = SimpleNamespace(tokenizer=TOKENIZER.to_json(), facts={"tags": ["O", "B-PER"]}, model=TaggerModel(length=2))
-    return batch_inference.open_source(Names(), parent, SimpleNamespace(batch_size=2), folder)  # type: ignore[arg-type]
+    return batch_inference.open_source(Names(), parent, Inference(batch_size=2), folder)  # type: ignore[arg-type]
 
 
 def test_each_document_has_a_row_or_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from nightshift.testing.datasets import store_digits, store_documents
 from shared.datasets.ingest import vocabulary
 from shared.errors import BadData
+from shared.specs.jobs import Inference
 from worker.families.text_classifier.batch_inference import open_source
 from worker.families.text_classifier.words import table_of
 from worker.training.words.affixes import AFFIXES, affix_rows
@@ -34,7 +35,7 @@ def source(folder: Path, learner: Any = None, *, length: int = 4, affixes: bool 
         facts={"classes": ["no", "yes"]},
         model=SimpleNamespace(length=length, affixes=affixes),
     )
-    return open_source(learner or Counting(), parent, SimpleNamespace(batch_size=2), folder)  # type: ignore[arg-type]
+    return open_source(learner or Counting(), parent, Inference(batch_size=2), folder)  # type: ignore[arg-type]
 
 
 def test_each_document_has_a_row_or_a_reason(tmp_path: Path) -> None:
@@ -93,4 +94,4 @@ def test_pictures_and_models_without_a_tokenizer_are_refused(tmp_path: Path) -> 
         source(store_digits(tmp_path))
     parent = SimpleNamespace(tokenizer=None, facts={"classes": []})
     with pytest.raises(BadData, match=r"no tokenizer\.json"):
-        open_source(Counting(), parent, SimpleNamespace(batch_size=2), tmp_path)  # type: ignore[arg-type]
+        open_source(Counting(), parent, Inference(batch_size=2), tmp_path)  # type: ignore[arg-type]
