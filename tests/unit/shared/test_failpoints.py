@@ -116,6 +116,26 @@ def test_a_stopped_process_holds_no_lock_of_sqlite_in_another_thread(sqlite_url:
         assert process.communicate()[0] == b"thawed\n"
 
 
+BESIDE_THE_MAIN_THREAD = """
+import threading, time
+from shared import failpoints
+def hit():
+    for _ in range(10):
+        failpoints.arm("here:stop:0.05")
+        begun = time.monotonic()
+        failpoint("here")
+        print(time.monotonic() - begun >= 0.05)
+thread = threading.Thread(target=hit)
+thread.start()
+thread.join()
+"""
+
+
+def test_stop_suspends_the_thread_that_passes_before_it_goes_on() -> None:
+    """A signal to the process is taken by its main thread, while the others go on and may take SQLite's lock."""
+    assert run(BESIDE_THE_MAIN_THREAD, "here:stop:0.05").stdout.split() == [b"True"] * 10
+
+
 def test_production_refuses_them() -> None:
     ended = run("", "here:kill", NIGHTSHIFT_ENVIRONMENT="production")
     assert ended.returncode == 1
