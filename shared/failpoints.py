@@ -104,5 +104,5 @@ def _stop(seconds: float) -> None:
     wait = f"timeout {seconds} tail --pid={pid} -f /dev/null"
     command = ["/bin/sh", "-c", f"{stopped}; {wait}; kill -CONT {pid}"]
     subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # Sent to this thread, which then stops first: one to the process is taken by its main thread, while this one goes on.
+    # Sent to this thread, which stops first then: one to the process is taken by its main thread while this one goes on
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)

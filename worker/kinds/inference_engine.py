@@ -28,11 +28,19 @@ TOLERANCE = 1e-4
 #: Least ratio of speeds for another engine than the framework. Too low: noise decides.
 FASTER = 1.1
 #: Batches that both engines compute. Too low: the ratio is noise. Too high: short jobs wait.
-BATCHES = 3
+BATCHES = 4
 
 Log = Callable[[str], None]
 #: Returns the engine of all shards of a job, when one of them proposes an engine.
 Agree = Callable[[str], str]
+
+
+class Predicts(Protocol):
+    """A learner, or a network of ONNX Runtime."""
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Return the outputs for rows."""
+        ...
 
 
 class InferenceEngine(Protocol):
@@ -213,32 +221,29 @@ class MeasuredEngine(OnnxEngine):
 def compared(network: OnnxNetwork, learner: Learner, inputs: Array, batch_size: int) -> tuple[float, float]:
     """Return the largest difference of the outputs, and the network's speed in that of the learner.
 
-    The first batch is not timed, because it compiles; a single one is computed twice.
+    One computes all batches before the other begins: the threads of an engine that has just computed go on to look for
+    work for a while, and would slow down the other.
     """
     batches = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
-    differences, ours, theirs = [_compare(network, learner, batches[0])[0]], list[float](), list[float]()
-    for batch in batches[1:] or batches:
-        difference, own, other = _compare(network, learner, batch)
-        differences.append(difference)
-        ours.append(own)
-        theirs.append(other)
-    return max(differences), speed_of(ours, theirs)
-
-
-def _compare(network: OnnxNetwork, learner: Learner, batch: Array) -> tuple[float, float, float]:
-    """Return the difference of a batch's outputs, and the seconds of both. Raises _Unusable."""
-    wanted, theirs = seconds_of(lambda: learner.predict(batch, len(batch)))
+    wanted, theirs = timed(learner, batches)
     try:
-        found, ours = seconds_of(lambda: network.predict(batch, len(batch)))
+        found, ours = timed(network, batches)
     except Exception as error:
         raise _Unusable(f"{_runtime()} cannot compute the model: {_text(error)}") from error
-    return measured_difference(found, wanted), ours, theirs
+    return max(map(measured_difference, found, wanted)), speed_of(ours, theirs)
 
 
-def seconds_of(compute: Callable[[], Array]) -> tuple[Array, float]:
-    """Compute something and measure it."""
-    begun = time.perf_counter()
-    return compute(), time.perf_counter() - begun
+def timed(engine: Predicts, batches: list[Array]) -> tuple[list[Array], list[float]]:
+    """Return the outputs of an engine, and the seconds of each batch but the first, which compiles.
+
+    A single batch is computed twice.
+    """
+    found, seconds = list[Array](), list[float]()
+    for batch in batches if len(batches) > 1 else 2 * batches:
+        begun = time.perf_counter()
+        found.append(engine.predict(batch, len(batch)))
+        seconds.append(time.perf_counter() - begun)
+    return found[: len(batches)], seconds[1:]
 
 
 def speed_of(ours: list[float], theirs: list[float]) -> float:
