@@ -13,6 +13,7 @@ from nightshift.testing.attempts import THREADS, NullReporter
 from nightshift.testing.datasets import store_documents
 from tests.support.kinds import Trained, infer, lines
 from tests.support.training import CASES
+from worker import kinds
 from worker.kinds import base_model, batch_inference
 from worker.run_job import make_assignment
 
@@ -119,5 +120,5 @@ def run(parent: Trained, spec: dict[str, Any], data_set: Path, folder: Path, dev
     """Run a job in this process and return the lines of its log."""
     reporter = NullReporter()
     assignment = make_assignment(spec, folder, data_set, THREADS, parent.model, device=device)
-    batch_inference.run(assignment, reporter)  # type: ignore[arg-type]
+    kinds.run(assignment, reporter)  # type: ignore[arg-type]
     return [frame[1] for frame in reporter.frames if isinstance(frame, tuple)]
