@@ -285,14 +285,13 @@ class Work:
         parts, root, output = self.contiguous(), artifacts.folder(self.assignment), self.job.inference.output
         empty = [] if parts else prediction_files.join([], output, root, self.source.schema)
         shown = self.shown()
-        pictures = sum(array.nbytes for array in shown.arrays.values()) if shown else 0
         return Unfinished(
             counted(parts),
             self.family,
             shown,
             [path.relative_to(root).as_posix() for path in empty],
             parts={str(part.folder): part.point.sha256 for part in parts},
-            is_small=pictures + sum(part.point.size_bytes for part in parts) < finishing.SMALL_BYTES,
+            is_small=shown is None and sum(part.point.size_bytes for part in parts) < finishing.SMALL_BYTES,
         )
 
 

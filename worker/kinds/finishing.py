@@ -31,8 +31,8 @@ from worker.training.reporter import Reporter
 
 #: Files in the attempt's folder.
 FACTS, ARRAYS = "finishing.json", "finishing.npz"
-#: Bytes of parts and pictures below which they are joined and drawn where they are: another process takes 0.2 s of a
-#: core, which joins 6 MB of Parquet. Too low: small jobs take longer. Too high: the device idles meanwhile.
+#: Bytes of parts below which they are joined where they are, if nothing is drawn: another process takes 0.2 s of a core
+#: and joins 6 MB of Parquet in that time. Too low: small jobs take longer. Too high: the device idles meanwhile.
 SMALL_BYTES = 4_000_000
 
 

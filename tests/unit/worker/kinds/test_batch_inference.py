@@ -216,10 +216,10 @@ def test_few_bytes_are_joined_where_they_are(tmp_path: Path, monkeypatch: pytest
         assert done.left().is_small is is_small
 
 
-def test_pictures_count_as_bytes_to_be_drawn(tmp_path: Path) -> None:
+def test_what_has_pictures_is_not_drawn_on_the_device(tmp_path: Path) -> None:
     class Shown(Rows):
         def shown(self) -> dict[str, Any]:
-            return {"samples": np.zeros(finishing.SMALL_BYTES, np.uint8)}
+            return {"samples": np.zeros(1, np.uint8)}
 
     left = work(tmp_path, Shown(), Recorded()).left()
     assert left.report is not None
