@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -306,10 +306,10 @@ def _first(conn: Connection, statement: Select[Any], **parameters: Any) -> Datas
 def _version(*values: Any) -> DatasetVersion:
     """Build a DatasetVersion from the columns `_AS_TEXT`. Versions are immutable, and most jobs read the same few."""
     row = dict(zip(_versions.columns.keys(), values, strict=True))
-    return DatasetVersion(**{**row, "summary": json.loads(row["summary"])})
+    return version_of({**row, "summary": json.loads(row["summary"])})
 
 
-def version_of(row: RowMapping) -> DatasetVersion:
+def version_of(row: Mapping[str, Any] | RowMapping) -> DatasetVersion:
     """Build a DatasetVersion from a row of the table."""
     return DatasetVersion(**{column.name: row[column.name] for column in _versions.columns})
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from shared import celery_app
 from shared.clock import db_now
 from shared.db.engine import read, write
 from shared.db.schema import jobs
@@ -19,7 +18,6 @@ from shared.fleet.workers import list_workers
 from shared.jobs import queries
 from shared.jobs.explain import explain
 from shared.jobs.states import StopRequest
-from shared.settings import Settings
 from tests.support import databases
 from tests.support.factories import OWNER, submit_job
 from tests.support.finishing import hashes, held, in_phase, state_of
@@ -149,10 +147,7 @@ def test_celery_ends_the_job_of_the_task_that_is_named(stack: Stack, worker: Pro
     held(stack, first)
     second = submit(stack, "always")
     held(stack, second)
-    [attempt] = stack.attempts(first)
-    app = celery_app.make_celery(Settings(redis_url=stack.redis_url))
-    app.control.revoke(attempt.celery_task_id, terminate=True)
-    app.close()
+    stack.terminate(first)
     assert stack.finished(first).state == "cancelled"
     assert stack.job(second).state == "running"
     stack.go(second)

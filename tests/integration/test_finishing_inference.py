@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from shared import celery_app
 from shared.clock import db_now
 from shared.db.engine import read, write
 from shared.db.schema import checkpoints, jobs
 from shared.jobs import transitions
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions import NewJob
-from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
 from tests.support import databases
 from tests.support.factories import OWNER
@@ -211,10 +209,7 @@ def test_celery_ends_the_join_of_the_task_that_is_named(inferences: Inferences, 
     held(stack, first)
     second = inferences.infer("always")
     held(stack, second)
-    [attempt] = stack.attempts(first)
-    app = celery_app.make_celery(Settings(redis_url=stack.redis_url))
-    app.control.revoke(attempt.celery_task_id, terminate=True)
-    app.close()
+    stack.terminate(first)
     assert stack.finished(first).state == "cancelled"
     assert stack.job(second).state == "running"
     stack.go(second)

@@ -171,16 +171,11 @@ def test_drain_gives_the_job_back_uncharged(stack: Stack) -> None:
 
 
 def test_terminate_outlives_the_worker_that_heard_it(stack: Stack) -> None:
-    from shared import celery_app
-    from shared.settings import Settings
-
     worker = stack.worker(stop_grace_seconds=60)
     job_id = stack.submit("ignore")
     family = stack.folder / "data" / "storage" / "jobs" / job_id / "attempts" / "1" / "family"
     eventually("its runner ignores everything", lambda: family.exists() and len(list(family.iterdir())) == 2)
-    app = celery_app.make_celery(Settings(redis_url=stack.redis_url))  # type: ignore[arg-type]
-    app.control.revoke(stack.attempts(job_id)[0].celery_task_id, terminate=True)
-    app.close()
+    stack.terminate(job_id)
     eventually("the request is in SQL", lambda: stack.job(job_id).stop_requested == "cancel")
     worker.kill()
     expire_lease(stack.engine, job_id)

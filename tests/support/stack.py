@@ -280,6 +280,13 @@ class Stack:
         app.send_task(celery_app.ATTEMPT_TASK, args=(job_id,), queue=celery_app.ATTEMPT_QUEUES[device])
         app.close()
 
+    def terminate(self, job_id: str) -> None:
+        """Let Celery terminate the task of a job's only attempt."""
+        [attempt] = self.attempts(job_id)
+        app = celery_app.make_celery(Settings(redis_url=self.redis_url))
+        app.control.revoke(attempt.celery_task_id, terminate=True)
+        app.close()
+
     def ask(self, job_id: str, request: StopRequest) -> JobState:
         with write(self.engine) as conn:
             return transitions.request_stop(conn, job_id, request, OWNER)

@@ -43,9 +43,8 @@ _DASHED = (0, (4, 3))
 #: Level of PNG compression: the default of 6 takes 1.4 times as long.
 _COMPRESSION = 3
 
-#: A text's place in its box: left, middle, right; then its baseline, ascender, middle or descender (as in Pillow).
-Anchor = str
-Ends = tuple[float, float]
+#: The least and largest value along an axis.
+Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,10 @@ class Chart:
         size: float = TICK,
         color: str = MUTED,
         *,
-        anchor: Anchor = "lm",
+        anchor: str = "lm",
         bold: bool = False,
     ) -> None:
-        """Write a line of text."""
+        """Write a line of text; `anchor` is what of it is at the place, as Pillow names it."""
         font = _font(size, bold)
         self._others.append(lambda _, draw: draw.text((x, y), text, color, font, anchor))
 
@@ -187,17 +186,17 @@ class _Curve:
 
 @dataclass
 class Panel:
-    """Axes with a title. What is drawn in it sets its ends, unless they are given."""
+    """Axes with a title. What is drawn in it sets its limits, unless they are given."""
 
     title: str
     xlabel: str = ""
     ylabel: str = ""
-    xends: Ends | None = None
-    yends: Ends | None = None
+    xlim: Limits | None = None
+    ylim: Limits | None = None
     #: Whether x has whole numbers only.
     whole: bool = False
-    #: Names along the y axis and their places, instead of numbers.
-    ynames: dict[float, str] | None = None
+    #: Texts along the y axis by their places, instead of numbers.
+    yticks: dict[float, str] | None = None
     #: (name, color, whether it is dashed) of the legend in the line of the title.
     legend: list[tuple[str, str, bool]] = field(default_factory=list)
     _curves: list[_Curve] = field(default_factory=list)
@@ -229,12 +228,12 @@ class Panel:
     @property
     def left(self) -> float:
         """Width of what stands at the left of the axes."""
-        names = self.ynames.values() if self.ynames is not None else self._numbers("y").values()
+        names = self.yticks.values() if self.yticks is not None else self._ticks("y").values()
         return (LINE if self.ylabel else 0) + GAP + widest(names) + GAP
 
     def draw(self, chart: Chart, box: Box) -> None:
         """Draw the panel; `box` is the area between its axes."""
-        place = _Place(box, self._ends("x"), self._ends("y"))
+        place = _Place(box, self._limits("x"), self._limits("y"))
         self._draw_grid(chart, place)
         for curve in self._curves:
             chart.curve(place.x(curve.x), place.y(curve.y), box, **curve.style)
@@ -251,29 +250,29 @@ class Panel:
 
     def _draw_grid(self, chart: Chart, place: _Place) -> None:
         box = place.box
-        for value, text in self._numbers("x").items():
+        for value, text in self._ticks("x").items():
             x, y = place.across("x", value)
             chart.curve(x, y, color=GRID, linewidth=0.8)
             chart.text(x[0], box.bottom + GAP, text, anchor="ma")
-        for value, text in (self.ynames if self.ynames is not None else self._numbers("y")).items():
+        for value, text in (self.yticks if self.yticks is not None else self._ticks("y")).items():
             x, y = place.across("y", value)
             chart.curve(x, y, color=GRID, linewidth=0.8)
             chart.text(box.left - GAP, y[0], text, anchor="rm")
         label_axes(chart, box, self.left, self.xlabel, self.ylabel)
 
-    def _numbers(self, axis: str) -> dict[float, str]:
+    def _ticks(self, axis: str) -> dict[float, str]:
         """Return the numbers along an axis."""
-        return numbers_between(*self._ends(axis), whole=self.whole and axis == "x")
+        return ticks_between(*self._limits(axis), whole=self.whole and axis == "x")
 
-    def _ends(self, axis: str) -> Ends:
-        given = self.xends if axis == "x" else self.yends
+    def _limits(self, axis: str) -> Limits:
+        given = self.xlim if axis == "x" else self.ylim
         if given is not None:
             return given
         values = [getattr(curve, axis) for curve in self._curves]
         values += [np.array([at for at, _, _ in self._across[axis]])] if axis == "x" else []
         sides = ("left", "right") if axis == "x" else ("bottom", "top")
         values += [np.array([getattr(bar, side) for bar, _ in self._bars for side in sides])]
-        return ends_of(np.concatenate(values))
+        return limits_of(np.concatenate(values))
 
 
 def _draw_across(chart: Chart, x: Array, y: Array, color: str, dashed: bool) -> None:
@@ -286,19 +285,19 @@ def _draw_across(chart: Chart, x: Array, y: Array, color: str, dashed: bool) -> 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where values are: in a box, between two ends along each axis."""
+    """Where values are: in a box, between two limits along each axis."""
 
     box: Box
-    xends: Ends
-    yends: Ends
+    xlim: Limits
+    ylim: Limits
 
     def x(self, values: Array) -> Array:
-        first, last = self.xends
+        first, last = self.xlim
         found: Array = self.box.left + (values - first) / (last - first) * self.box.width
         return found
 
     def y(self, values: Array) -> Array:
-        first, last = self.yends
+        first, last = self.ylim
         found: Array = self.box.bottom - (values - first) / (last - first) * self.box.height
         return found
 
@@ -313,16 +312,16 @@ class _Place:
         return float(self.x(np.array(x))), float(self.y(np.array(y)))
 
 
-def ends_of(values: Array) -> Ends:
-    """Return the ends of an axis for values, with room beside them."""
+def limits_of(values: Array) -> Limits:
+    """Return the limits of an axis for values, with room beside them."""
     finite = values[np.isfinite(values)]
     first, last = MaxNLocator().nonsingular(*((finite.min(), finite.max()) if finite.size else (0, 1)))
     room = _MARGIN * (last - first)
     return float(first - room), float(last + room)
 
 
-def numbers_between(first: float, last: float, whole: bool = False) -> dict[float, str]:
-    """Return few round (or whole) numbers between two ends, each with its text."""
+def ticks_between(first: float, last: float, whole: bool = False) -> dict[float, str]:
+    """Return few round (or whole) numbers between two limits, each with its text."""
     chosen = MaxNLocator(_MOST_TICKS, steps=_STEPS, integer=whole, min_n_ticks=1 if whole else 2)
     low, high = sorted((first, last))
     return {float(one): f"{one:.10g}" for one in chosen.tick_values(low, high) if low <= one <= high}

@@ -40,7 +40,7 @@ def draw_residuals(report: Evaluation, path: Path) -> Path:
     errors.across("y", 0, MUTED)
     found, edges = np.histogram(predicted - wanted, _BINS)
     title = f"distribution · RMSE {report.metrics['test_rmse']:.4g}"
-    counts = Panel(title, "predicted − true", "rows", yends=(0.0, 1.05 * found.max()))
+    counts = Panel(title, "predicted − true", "rows", ylim=(0.0, 1.05 * found.max()))
     for height, left, right in zip(found, edges, edges[1:], strict=False):
         counts.bar(left, right, 0, height, BLUE)
     counts.across("x", 0, RED, dashed=False)

@@ -31,7 +31,7 @@ def draw_entities(document: dict[str, Any], path: Path) -> Path:
     rows = sorted(document["per_entity"], key=lambda row: -row["support"])[:MOST_TYPES]
     title = f"entities · F1 {document['metrics']['f1_entity']:.4f}"
     names = {float(place): f"{shown(row['entity'])} ({row['support']:,})" for place, row in enumerate(rows)}
-    panel = Panel(title, "share", xends=(0, 1.12), yends=(len(rows) - 0.4, -0.6), ynames=names)
+    panel = Panel(title, "share", xlim=(0, 1.12), ylim=(len(rows) - 0.4, -0.6), yticks=names)
     colors = {"precision": BLUE, "recall": ORANGE, "f1": GREEN}
     for number, (name, color) in enumerate(colors.items()):
         panel.legend.append((name, color, False))

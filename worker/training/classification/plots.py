@@ -27,7 +27,7 @@ from worker.training.charts import (
     draw_list,
     draw_row,
     label_axes,
-    numbers_between,
+    ticks_between,
     widest,
 )
 from worker.training.plots import History, draw_curves, shown
@@ -82,7 +82,7 @@ def draw_confusion(document: dict[str, Any], path: Path) -> Path:
 
 
 def _numbers(classes: int) -> dict[int, str]:
-    return {int(at): text for at, text in numbers_between(0, classes - 1, whole=True).items()}
+    return {int(at): text for at, text in ticks_between(0, classes - 1, whole=True).items()}
 
 
 def _colored(shares: Array) -> Image.Image:
@@ -127,8 +127,8 @@ def draw_roc(document: dict[str, Any], path: Path) -> Path:
     """Draw one-against-the-rest ROC curves, whole and enlarged at the upper left corner."""
     classes, macro = [shown(name) for name in document["classes"]], document["metrics"].get("auc_macro_ovr")
     title = f"ROC, one against the rest · macro AUC {macro:.5f}" if macro is not None else "ROC"
-    whole = Panel(title, *_ROC_AXES, xends=(-0.05, 1.05), yends=(-0.05, 1.05))
-    corner = Panel("its upper left corner", *_ROC_AXES, xends=(-0.002, 0.1), yends=(0.9, 1.002))
+    whole = Panel(title, *_ROC_AXES, xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    corner = Panel("its upper left corner", *_ROC_AXES, xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
     colors = colormaps["tab10" if len(classes) <= 10 else "viridis"]
     entries = []
     for i, (name, curve) in enumerate(zip(classes, document["roc"], strict=True)):
