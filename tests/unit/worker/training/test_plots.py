@@ -15,7 +15,7 @@ from worker.families.cnn import plots as cnn
 from worker.families.mlp import plots as mlp
 from worker.families.tagger import plots as tagger
 from worker.training import plots
-from worker.training.charts import BLUE, GREEN, ORANGE, RED
+from worker.training.charts import BLUE, GREEN, ORANGE, RED, Panel, draw_row
 from worker.training.classification.evaluation import evaluate
 from worker.training.classification.plots import draw_confusion, draw_roc
 
@@ -78,6 +78,16 @@ def test_a_curve_of_one_point_is_seen(tmp_path: Path) -> None:
 def test_curves_of_any_numbers_have_room(tmp_path: Path, values: list[float]) -> None:
     history = {"loss": list(map(list, enumerate(values, 10**7)))}
     assert is_whole(plots.draw_curves(history, tmp_path / "curves.png"))
+
+
+def test_a_curve_ends_at_the_limits_of_its_panel(tmp_path: Path) -> None:
+    panel = Panel("limits", xlim=(0, 1), ylim=(0, 1))
+    panel.curve([-5, 5], [0.5, 0.5], RED)
+    chart, (box,) = draw_row([panel], 400, 300)
+    found = pixels(chart.save(tmp_path / "limits.png"))
+    left, right = round(box.left), round(box.right)
+    assert colored(found[:, left:right], RED) >= right - left
+    assert colored(found[:, : left - 1], RED) == colored(found[:, right + 1 :], RED) == 0
 
 
 def test_drawing_leaves_the_settings_of_matplotlib(tmp_path: Path) -> None:
