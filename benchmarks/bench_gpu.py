@@ -43,6 +43,7 @@ import numpy as np
 
 from benchmarks.__main__ import missing
 from benchmarks.gpu.workloads import ADAM_BYTES, BATCH, SMALL_BATCH, Workload, workload
+from benchmarks.sides import can_run
 from nightshift.errors import ConfigurationError
 from nightshift.families.learner import LearnerSetup
 from nightshift.families.training import Training
@@ -234,7 +235,11 @@ def _beside_torch(ours: Ours, given: argparse.Namespace, figures: Figures) -> No
     if work.family in COMPILED and ours.kind == "gpu":
         ways["plain torch, compiled"] = {"bfloat16": True, "compiled": True}
     for name, how in ways.items():
-        training[name] = _steps_a_second(plain.step_of(work, device, **how), device, given.seconds) * work.batch_size
+        step = plain.step_of(work, device, **how)
+        if can_run(step):
+            training[name] = _steps_a_second(step, device, given.seconds) * work.batch_size
+        else:
+            _print_indented(f"{name}: torch has no kernel for it here")
     figures.prediction["plain torch"] = predicted(plain.predicting(work, device), given.seconds)
     limits, steps = plain.limits(device, given.seconds), training["ours"] / work.batch_size
     figures.ratios["of the limit of operations"] = training["ours"] * work.products() / limits["operations"]

@@ -3,9 +3,10 @@
     python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--seconds 4]
         [--batch-size 64]
 
-By hand, in float32 and in bfloat16: torch, `nn.GRU` under autocast with the cross-entropy in chunks of positions,
-dropout, fused Adam; TensorFlow, Keras layers in mixed precision on batches. The plain scripts are Keras' `fit` and a
-torch `DataLoader`. Bias: random tokens, which cost as much as words; no data loading from disk, no validation.
+By hand, in float32 and, where the processor computes in it natively, in bfloat16 (emulated, a step takes minutes):
+torch, `nn.GRU` under autocast with the cross-entropy in chunks of positions, dropout, fused Adam; TensorFlow, Keras
+layers in mixed precision on batches. The plain scripts are Keras' `fit` and a torch `DataLoader`. Bias: random tokens,
+which cost as much as words; no data loading from disk, no validation.
 """
 
 from __future__ import annotations
@@ -95,20 +96,41 @@ def keras_by_hand(model: GruLmModel, batch_size: int, windows: Array, *, bfloat1
     return step
 
 
+def native_bfloat16(framework: str) -> bool:
+    """Return whether the processor computes in bfloat16 natively."""
+    if framework == "torch":
+        import torch
+
+        from worker.training.backends import torch_support
+
+        return torch_support.native_bfloat16(torch.device("cpu"))
+    from worker.training.backends import tensorflow_support
+
+    return tensorflow_support.native_bfloat16("cpu")
+
+
+def loops_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> dict[str, Step]:
+    """Return the loops by hand."""
+    by_hand = torch_by_hand if model.framework == "torch" else keras_by_hand
+    wide = {"bfloat16": True} if native_bfloat16(model.framework) else {}
+    return {
+        f"by hand, {name}": by_hand(model, batch_size, windows, bfloat16=half)
+        for name, half in ({"float32": False} | wide).items()
+    }
+
+
 def measure(given: argparse.Namespace) -> str:
     """Return the table of one framework."""
     preset = {"framework": given.framework}
     model, batch_size, threads = GruLmModel.model_validate(preset), given.batch_size, given.threads
     windows, tokens = make_windows(model), given.batch_size * model.window
-    by_hand = torch_by_hand if given.framework == "torch" else keras_by_hand
     mine = ours(model, batch_size, windows, threads)
     with (
         own_process(torch_script, preset, batch_size, threads=threads) as torch_plain,
         own_process(keras_script, preset, batch_size, threads=threads) as keras_plain,
     ):
         sides = {
-            "by hand, float32": by_steps(by_hand(model, batch_size, windows, bfloat16=False), tokens),
-            "by hand, bfloat16": by_steps(by_hand(model, batch_size, windows, bfloat16=True), tokens),
+            **{name: by_steps(step, tokens) for name, step in loops_by_hand(model, batch_size, windows).items()},
             "plain torch": torch_plain,
             "plain Keras": keras_plain,
             "ours": by_steps(mine, tokens),

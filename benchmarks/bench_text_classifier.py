@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.each_framework import run_each
+from benchmarks.sides import can_run
 from benchmarks.stored import store
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
@@ -185,7 +186,9 @@ def rivals(model: TextClassifierModel, batch_size: int, data: Mapping[str, Array
     found = {}
     for way in ("padded",) if model.cell == "lstm" and model.activation == "relu" else ("packed", "padded"):
         for name, wide in ((way, False), (f"{way} bf16", True)):
-            found[name] = torch_by_hand(model, batch_size, data, packed=way == "packed", bfloat16=wide)
+            step = torch_by_hand(model, batch_size, data, packed=way == "packed", bfloat16=wide)
+            if can_run(step):
+                found[name] = step
     return found
 
 

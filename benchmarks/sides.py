@@ -18,6 +18,8 @@ from typing import Any
 Step = Callable[[], object]
 #: Measures for about as many seconds as given; returns units per second.
 Measure = Callable[[float], float]
+#: What torch says of an operation for which oneDNN has no kernel on the processor.
+_NO_KERNEL = "could not create a primitive"
 #: Rates of each side, by round.
 Rates = dict[str, list[float]]
 
@@ -33,6 +35,20 @@ def by_steps(step: Step, units: int) -> Measure:
         return steps * units / (perf_counter() - began)
 
     return measure
+
+
+def can_run(step: Step) -> bool:
+    """Run a step; return False if torch has no kernel for it: of LSTMs in bfloat16 on processors without AVX-512.
+
+    Raises the step's other errors.
+    """
+    try:
+        step()
+    except RuntimeError as error:
+        if _NO_KERNEL not in str(error):
+            raise
+        return False
+    return True
 
 
 def in_turns(sides: Mapping[str, Measure], rounds: int, seconds: float) -> Rates:

@@ -11,7 +11,8 @@ from math import isfinite
 import pytest
 
 from benchmarks import bench_gpu
-from benchmarks.gpu.workloads import BATCH
+from benchmarks.gpu.workloads import BATCH, workload
+from benchmarks.sides import can_run
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -43,8 +44,11 @@ def test_it_measures_each_family_in_a_process_of_its_own(framework: str) -> None
 @pytest.mark.parametrize("family", BATCH)
 def test_every_family_has_figures_in_torch(family: str) -> None:
     pytest.importorskip("torch")
+    plain_torch = pytest.importorskip("benchmarks.gpu.plain_torch")
     found = bench_gpu.measured(family, "torch", Namespace(device="cpu", small=True, seconds=0.01))
-    assert found["training"].keys() == {"ours", "plain torch, float32", "plain torch, bfloat16"}
+    wide = can_run(plain_torch.step_of(workload(family, "torch", small=True), "cpu", bfloat16=True))
+    rivals = ["plain torch, float32", *(["plain torch, bfloat16"] if wide else [])]
+    assert list(found["training"]) == ["ours", *rivals]
     figures = [*found["training"].values(), *found["prediction"].values(), *found["ratios"].values()]
     assert all(isfinite(one) and one > 0 for one in figures), found
     assert bench_gpu.shown(found).count("\n") >= 8

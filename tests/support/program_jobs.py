@@ -45,8 +45,8 @@ def submit(cluster: Cluster, **fields: Any) -> str:
 
 def rows(cluster: Cluster, job_id: str) -> list[Any]:
     with read(cluster.engine) as conn:
-        columns = (metrics.c.name, metrics.c.step, metrics.c.value)
-        return list(conn.execute(select(*columns).where(metrics.c.job_id == job_id).order_by(metrics.c.step)))
+        found = select(metrics.c.name, metrics.c.step, metrics.c.value).where(metrics.c.job_id == job_id)
+        return list(conn.execute(found.order_by(metrics.c.step, metrics.c.name)))
 
 
 def log_of(cluster: Cluster, job_id: str) -> list[str]:
