@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,10 @@ from worker.kinds.prediction_files import BadRow, Source, StagedSource
 #: Makes the table of a chunk that is computed, in any thread.
 MakeTable = Callable[[], tuple[pa.Table, list[BadRow]]]
 
+#: Seconds after which a thread leaves the interpreter to one that waits for it. Python's own, 5 ms, is longer than the
+#: network needs for some rows: its threads would wait for those that read and write.
+_SWITCH_SECONDS = 0.0005
+
 
 class Stages:
     """Computes chunks in their order, and reads the next one meanwhile if the source has stages."""
@@ -24,8 +29,10 @@ class Stages:
         self._unread = iter(chunks)
         self._reader = ThreadPoolExecutor(1, "inference-reader")
         self._next: Future[Any] | None = None
+        self._switch_seconds = sys.getswitchinterval()
 
     def __enter__(self) -> Stages:
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._read_ahead()
         return self
 
@@ -33,6 +40,7 @@ class Stages:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reader.shutdown(wait=True, cancel_futures=True)
+        sys.setswitchinterval(self._switch_seconds)
 
     def compute(self, start: int, stop: int) -> MakeTable:
         """Compute the next chunk. Raises the errors of reading it, too."""

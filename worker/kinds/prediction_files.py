@@ -19,6 +19,9 @@ from shared.failpoints import failpoint
 
 #: Files of a part: the rows with a prediction and those without one.
 ROWS, ERRORS = "rows", "errors.jsonl"
+#: Bytes from which rows become a row group in Parquet. Too low: more bytes, slower to write and to read. Too high: they
+#: are in memory while they are written.
+_GROUP_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,32 @@ def join(parts: Sequence[Path], output: str, root: Path, schema: pa.Schema | Non
 
 
 def _join_rows(parts: Sequence[Path], output: str, path: Path, schema: pa.Schema | None) -> Path:
-    """Join rows with one part of them in memory at a time; each becomes a row group in Parquet."""
+    """Join rows with one row group, or one part, of them in memory at a time."""
     if output == "jsonl":
         return _concatenate(parts, path)
     with pq.ParquetWriter(path, schema or _schema(parts[0]), compression="zstd") as writer:
-        for part in parts:
-            failpoint("part.joining")
-            with pa.memory_map(str(part)) as source, pyarrow.ipc.open_stream(source) as stream:
-                writer.write_table(stream.read_all())
+        for group in _groups(parts):
+            writer.write_table(group, row_group_size=len(group))
     return path
+
+
+def _groups(parts: Sequence[Path]) -> Iterator[pa.Table]:
+    """Yield the rows of some parts at a time."""
+    group, size = list[pa.Table](), 0
+    for part in parts:
+        failpoint("part.joining")
+        table = _rows_of(part)
+        group, size = [*group, table], size + table.nbytes
+        if size >= _GROUP_BYTES:
+            yield pa.concat_tables(group)
+            group, size = [], 0
+    if group:
+        yield pa.concat_tables(group)
+
+
+def _rows_of(part: Path) -> pa.Table:
+    with pa.memory_map(str(part)) as source, pyarrow.ipc.open_stream(source) as stream:
+        return stream.read_all()
 
 
 def _schema(rows: Path) -> pa.Schema:

@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from nightshift.families.learner import Array
+from shared.fleet.cores import available_cores
 
 #: Severity of the library's own messages from which they are written: errors.
 _ERRORS = 3
+#: Most rows that a thread computes at a time. Too low: calls cost more than they compute. Too high: what a layer leaves
+#: is no longer in the cache when the next one reads it, and threads wait for the last one of a chunk.
+_ROWS = 32
 
 
 class OnnxNetwork:
     """A network with one input, whose first axis are rows, and one output."""
 
     def __init__(self, content: bytes, threads: int | None) -> None:
-        """Load a network. Raises ImportError without `onnxruntime`, and errors of its own for what it cannot load."""
+        """Load a network. Raises ImportError without `onnxruntime`, and errors of its own for what it cannot load.
+
+        Each thread computes rows of its own. Threads that share the operations on the same rows would wait for each
+        other after each operation: also for one whose core reads or writes meanwhile.
+        """
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(_ERRORS)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
-        # Threads that spin while they wait take the processor from the threads that read and write.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         (self._input,), (self._output,) = self._session.get_inputs(), self._session.get_outputs()
         self._dtype = _DTYPES[self._input.type]
+        self._threads = threads or available_cores()
+        self._others = ThreadPoolExecutor(max(1, self._threads - 1), "onnx-network")
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Return the outputs of all rows, computed in batches."""
-        parts = [self._batch(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts) if parts else self._nothing()
+        """Return the outputs of all rows. No more than a batch of them, or one for each thread, is computed at once."""
+        rows = self._rows_at_a_time(min(batch_size, len(inputs)))
+        starts = range(0, len(inputs), rows)
+        found, undone = dict[int, Array](), iter(starts)
 
-    def _batch(self, inputs: Array) -> Array:
+        def compute() -> None:
+            for at in undone:
+                found[at] = self._computed(inputs[at : at + rows])
+
+        others = [self._others.submit(compute) for _ in starts[1 : self._threads]]
+        compute()
+        for other in others:
+            other.result()
+        return np.concatenate([found[at] for at in starts]) if found else self._nothing()
+
+    def _rows_at_a_time(self, batch: int) -> int:
+        each = max(1, -(-batch // self._threads))
+        return each if self._has_dense_layers_only() else min(each, _ROWS)
+
+    def _has_dense_layers_only(self) -> bool:
+        """Return whether the input is a vector of numbers, of which a row costs less than a call."""
+        return len(self._input.shape) == 2 and self._dtype is np.float32
+
+    def _computed(self, inputs: Array) -> Array:
         read = getattr(inputs, "network_input", None)  # of arrays that a family packs for its learner
         plain = np.ascontiguousarray(inputs if read is None else read(), self._dtype)
         found: Array = self._session.run(None, {self._input.name: plain})[0]
