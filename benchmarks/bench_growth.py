@@ -1,12 +1,14 @@
 """How the time of everything grows: with jobs, metric points, rows of data sets and workers; a table and a plot.
 
     python -m benchmarks.bench_growth [--quick] [--most 1000000] [--database sqlite postgres] [--calls 9]
-        [--only jobs starts points rows workers] [--plot growth.png]
+        [--only jobs starts turns points rows workers] [--plot growth.png]
 
 - jobs: a submission and the list by `/v1/jobs`, `/metrics`, the table of jobs, the queue, `why`, a claim; the jobs
   are due and wait for a GPU that no worker has
 - starts: a submission to the API until the first progress of its job is in SQL, with a worker of the probe kind; the
   other jobs are as above
+- turns: the same of two stacks in turns, whose queues are empty and full (`--most`); without turns, what else the
+  machine does decides
 - points: writing 1,000 metric points to a job that has so many
 - rows: registering a table of so many rows (CSV); batch inference of so many images with a small CNN in PyTorch, a
   process with its start
@@ -27,8 +29,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,7 @@ PROBES = 10
 AXES = {
     "jobs": "queued jobs",
     "starts": "queued jobs",
+    "turns": "queued jobs",
     "points": "points of the job",
     "rows": "rows",
     "workers": "workers",
@@ -174,6 +178,36 @@ def by_starts(url: str, redis_url: str, folder: Path, given: argparse.Namespace,
         for size in sizes(given):
             grow(stack.engine, size)
             yield Point("to first progress", "starts", database, size, milliseconds(lambda: _start(stack), given.calls))
+
+
+def by_turns(given: argparse.Namespace, database: str) -> Iterator[Point]:
+    """Measure the same with an empty and a full queue in turns."""
+    with ExitStack() as opened:
+        stacks = {size: opened.enter_context(_served(database, size)) for size in (1, given.most)}
+        found: dict[int, list[float]] = {size: [] for size in stacks}
+        for _ in range(given.calls):
+            for size, stack in stacks.items():
+                found[size] += milliseconds(partial(_start, stack), 1)
+        for size, values in found.items():
+            yield Point("first progress, turns", "turns", database, size, tuple(values))
+
+
+@contextmanager
+def _served(database: str, size: int) -> Iterator[Any]:
+    """Start a stack with so many queued jobs."""
+    from tests.support.redis import running_redis
+    from tests.support.stack import open_stack
+
+    with (
+        new_database(database) as (url, folder),
+        running_redis(folder) as server,
+        open_stack(folder, url, server.url) as stack,
+    ):
+        stack.api()
+        stack.beat()
+        stack.worker()
+        grow(stack.engine, size)
+        yield stack
 
 
 def _start(stack: Any) -> None:
@@ -301,6 +335,9 @@ def new_database(database: str) -> Iterator[tuple[str, Path]]:
 def measured(database: str, given: argparse.Namespace) -> Iterator[Point]:
     """Measure everything on one database, each axis on a new one."""
     for axis in given.only:
+        if axis == "turns":
+            yield from by_turns(given, database)
+            continue
         with new_database(database) as (url, folder):
             if axis in ("starts", "workers"):
                 from tests.support.redis import running_redis
