@@ -51,7 +51,8 @@ def rows(cluster: Cluster, job_id: str) -> list[Any]:
 
 def log_of(cluster: Cluster, job_id: str) -> list[str]:
     with read(cluster.engine) as conn:
-        return list(conn.scalars(select(job_logs.c.message).where(job_logs.c.job_id == job_id)))
+        mine = select(job_logs.c.message).where(job_logs.c.job_id == job_id)
+        return list(conn.scalars(mine.order_by(job_logs.c.seq)))
 
 
 def environments(cluster: Cluster, job_id: str) -> list[dict[str, Any]]:
