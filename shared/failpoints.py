@@ -1,9 +1,9 @@
 """Failpoints: named places in the code where a fault test can make this process die, freeze or fail.
 
 `NIGHTSHIFT_FAILPOINT=name:action@nth[,name:action@nth…]`; action is `kill` (SIGKILL to this process), `stop:s` (SIGSTOP
-for s seconds, once no other thread of this process is in a transaction that writes to SQLite: it would keep all
-processes from writing), `raise` (FailpointError) or `enospc` (OSError ENOSPC). Only the nth pass acts, counted from 1
-(the default). Without the variable a failpoint costs one check; it is refused in production.
+for s seconds, once no other thread of this process is in a transaction that writes: it would keep other processes from
+writing), `raise` (FailpointError) or `enospc` (OSError ENOSPC). Only the nth pass acts, counted from 1 (the default).
+Without the variable a failpoint costs one check; it is refused in production.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ def _from_environment() -> dict[str, _Armed]:
 _armed = _from_environment()
 _lock = threading.Lock()
 _while_stopped: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def may_stop() -> bool:
+    """Return whether a failpoint that is armed suspends this process."""
+    return any(armed.action == "stop" for armed in _armed.values())
 
 
 def hold_while_stopped(held: Callable[[], AbstractContextManager[None]]) -> None:

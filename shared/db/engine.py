@@ -201,18 +201,20 @@ _turns_guard = threading.Lock()
 
 
 def write_lock_of(engine: Engine) -> WriteLock:
-    """Return the lock of this process's writers to a SQLite engine."""
+    """Return the lock of this process's writers."""
     with _turns_guard:
         return _turns.setdefault(engine, WriteLock())
 
 
 def _turn(engine: Engine) -> AbstractContextManager[None]:
-    return write_lock_of(engine).take(SQLITE_BUSY_SECONDS) if engine.dialect.name == "sqlite" else nullcontext()
+    """Take turns with the other writers of this process: on SQLite, and where a failpoint may suspend the process."""
+    turns = engine.dialect.name == "sqlite" or failpoints.may_stop()
+    return write_lock_of(engine).take(SQLITE_BUSY_SECONDS) if turns else nullcontext()
 
 
 @contextmanager
 def _no_other_writer() -> Iterator[None]:
-    """Hold the locks of this process's SQLite engines, except those that the calling thread holds already."""
+    """Hold the locks of this process's writers, except those that the calling thread holds already."""
     with ExitStack() as held:
         for lock in list(_turns.values()):
             if not lock.is_mine():

@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 
 import psutil
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, text
 
 from shared import failpoints
-from shared.db.engine import read
+from shared.db.engine import make_engine, read
 from shared.events import emit, subscribe
 from shared.failpoints import FailpointError, failpoint
 from shared.jobs import queries
@@ -86,10 +86,12 @@ def test_stop_freezes_and_thaws() -> None:
 WRITER = """
 import threading, time
 from shared.db import engine as db
-engine = db.make_engine("sqlite:///{path}")
+from sqlalchemy import text
+engine = db.make_engine("{url}")
 inside, waited_for = threading.Event(), threading.Event()
 def write():
-    with db.write(engine):
+    with db.write(engine) as conn:
+        conn.execute(text("{lock}"))
         inside.set()
         waited_for.wait()
 def release():
@@ -106,12 +108,28 @@ print("thawed", flush=True)
 
 def test_a_stopped_process_holds_no_lock_of_sqlite_in_another_thread(sqlite_url: str) -> None:
     """The lock is the whole database's: what is frozen here is a process, not everybody who writes."""
-    path = make_url(sqlite_url).database
-    with started(WRITER.format(path=path), "here:stop:3600") as process:
-        eventually("it is stopped", lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-        with closing(sqlite3.connect(str(path), timeout=0, isolation_level=None)) as conn:
+    with stopped(WRITER.format(url=sqlite_url, lock="SELECT 1")):
+        path = str(make_url(sqlite_url).database)
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as conn:
             conn.execute("BEGIN IMMEDIATE")
             conn.execute("ROLLBACK")
+
+
+def test_a_stopped_process_holds_no_lock_of_postgres_in_another_thread(postgres_url: str) -> None:
+    """PostgreSQL would take it away after a while, in which others give up."""
+    with stopped(WRITER.format(url=postgres_url, lock="SELECT pg_advisory_xact_lock(7)")):
+        engine = make_engine(postgres_url)
+        with read(engine) as conn:
+            assert conn.scalar(text("SELECT pg_try_advisory_xact_lock(7)"))
+        engine.dispose()
+
+
+@contextmanager
+def stopped(code: str) -> Iterator[None]:
+    """Run code up to its failpoint `here`, and let it end after the block."""
+    with started(code, "here:stop:3600") as process:
+        eventually("it is stopped", lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        yield
         process.send_signal(signal.SIGCONT)
         assert process.communicate()[0] == b"thawed\n"
 
