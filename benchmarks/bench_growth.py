@@ -7,8 +7,8 @@
   are due and wait for a GPU that no worker has
 - starts: a submission to the API until the first progress of its job is in SQL, with a worker of the probe kind; the
   other jobs are as above
-- turns: the same of two stacks in turns, whose queues are empty and full (`--most`); without turns, what else the
-  machine does decides
+- turns: the same with two stacks in turns, one with an empty queue and one with `--most` jobs, so that what else the
+  machine does slows down both
 - points: writing 1,000 metric points to a job that has so many
 - rows: registering a table of so many rows (CSV); batch inference of so many images with a small CNN in PyTorch, a
   process with its start
@@ -181,7 +181,7 @@ def by_starts(url: str, redis_url: str, folder: Path, given: argparse.Namespace,
 
 
 def by_turns(given: argparse.Namespace, database: str) -> Iterator[Point]:
-    """Measure the same with an empty and a full queue in turns."""
+    """Measure the time from a submission to the first progress with an empty and a full queue, in turns."""
     with ExitStack() as opened:
         stacks = {size: opened.enter_context(_served(database, size)) for size in (1, given.most)}
         found: dict[int, list[float]] = {size: [] for size in stacks}

@@ -106,17 +106,14 @@ def native_bfloat16(framework: str) -> bool:
         return torch_support.native_bfloat16(torch.device("cpu"))
     from worker.training.backends import tensorflow_support
 
-    return tensorflow_support.native_bfloat16("cpu")
+    return tensorflow_support.native_bfloat16("/cpu:0")
 
 
 def loops_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> dict[str, Step]:
-    """Return the loops by hand."""
+    """Return the loops by hand, one for each precision that is not emulated."""
     by_hand = torch_by_hand if model.framework == "torch" else keras_by_hand
-    wide = {"bfloat16": True} if native_bfloat16(model.framework) else {}
-    return {
-        f"by hand, {name}": by_hand(model, batch_size, windows, bfloat16=half)
-        for name, half in ({"float32": False} | wide).items()
-    }
+    precisions = ["float32", "bfloat16"] if native_bfloat16(model.framework) else ["float32"]
+    return {f"by hand, {name}": by_hand(model, batch_size, windows, bfloat16=name == "bfloat16") for name in precisions}
 
 
 def measure(given: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""Batch inference against Keras' `predict` and a bare loop of ONNX Runtime, interleaved: rows per second.
+"""Batch inference against Keras' `predict` and bare loops of ONNX Runtime, interleaved: rows per second.
 
     python -m benchmarks.bench_inference [--rows 70000] [--threads 2] [--rounds 3] [--framework torch]
         [--engines auto framework]
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -37,8 +38,10 @@ from worker.run_job import make_assignment
 from worker.training import artifacts
 
 CLASSES, BATCH = [str(n) for n in range(10)], 256
-#: The targets: ours to Keras' `predict`, and to the bare loop.
-TARGETS = {"keras": 1.8, "onnxruntime": 0.9}
+#: Rows at a time of the loop whose threads have rows of their own.
+FEW = 32
+#: The targets: ours to Keras' `predict`, and to the bare loop. None: a rival without one.
+TARGETS = {"keras": 1.8, "onnxruntime": 0.9, "onnxruntime, rows": None}
 
 #: Computes all images once.
 Compute = Callable[[], object]
@@ -107,18 +110,34 @@ def keras_predict(model: Path, rows: int, threads: int) -> Compute:
     return partial(net.predict, x, batch_size=BATCH, verbose=0)
 
 
-def bare_onnx_runtime(model: Path, rows: int, threads: int) -> Compute:
+def opened(model: Path, threads: int) -> Callable[[Array], object]:
+    """Return what computes a batch with a session of ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(model / "model.onnx"), options)
-    x, (name,) = images(rows), [one.name for one in session.get_inputs()]
-    session.run(None, {name: x[:BATCH]})
+    (name,) = [one.name for one in session.get_inputs()]
+    return lambda batch: session.run(None, {name: batch})
+
+
+def bare_onnx_runtime(model: Path, rows: int, threads: int) -> Compute:
+    run, x = opened(model, threads), images(rows)
 
     def compute() -> None:
         for at in range(0, rows, BATCH):
-            session.run(None, {name: x[at : at + BATCH]})
+            run(x[at : at + BATCH])
+
+    return compute
+
+
+def onnx_runtime_in_threads(model: Path, rows: int, threads: int) -> Compute:
+    """Return the fastest loop that we know: each thread computes a few rows of its own at a time."""
+    run, x, pool = opened(model, 1), images(rows), ThreadPoolExecutor(threads)
+
+    def compute() -> None:
+        for done in [pool.submit(run, x[at : at + FEW]) for at in range(0, rows, FEW)]:
+            done.result()
 
     return compute
 
@@ -162,6 +181,7 @@ def main() -> None:
         }
         made["keras"] = partial(keras_predict, model, given.rows, given.threads)
         made["onnxruntime"] = partial(bare_onnx_runtime, model, given.rows, given.threads)
+        made["onnxruntime, rows"] = partial(onnx_runtime_in_threads, model, given.rows, given.threads)
         report(measured(made, given.rows, given.rounds))
 
 
@@ -192,7 +212,7 @@ def report(found: dict[str, list[tuple[float, float]]]) -> None:
     first = next(iter(found))
     for rival, target in TARGETS.items():
         ratios = [one[0] / other[0] for one, other in zip(found[first], found[rival], strict=True)]
-        print(f"{first} to {rival}: {statistics.median(ratios):.2f} (target {target})")
+        print(f"{first} to {rival}: {statistics.median(ratios):.2f}" + (f" (target {target})" if target else ""))
 
 
 if __name__ == "__main__":

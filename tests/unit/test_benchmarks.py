@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.sides import in_turns, ratio, table
+from benchmarks.sides import can_run, in_turns, ratio, table
 
 
 def test_a_benchmark_that_fails_stops_no_other_and_is_named(
@@ -35,3 +37,16 @@ def test_sides_are_measured_in_turns_in_both_orders() -> None:
     found = in_turns({"a": side("a"), "b": side("b")}, 2, 3.0)  # type: ignore[dict-item]
     assert asked == [("a", 0.0), ("b", 0.0), ("a", 3.0), ("b", 3.0), ("b", 3.0), ("a", 3.0)]
     assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+
+
+def test_a_step_without_a_kernel_cannot_run_and_other_errors_are_raised() -> None:
+    def raising(message: str) -> Callable[[], object]:
+        def step() -> object:
+            raise RuntimeError(message)
+
+        return step
+
+    assert can_run(lambda: None)
+    assert not can_run(raising("could not create a primitive descriptor for the LSTM forward propagation primitive"))
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        can_run(raising("sizes differ"))

@@ -12,8 +12,8 @@ from shared.fleet.cores import available_cores
 
 #: Severity of the library's own messages from which they are written: errors.
 _ERRORS = 3
-#: Most rows that a thread computes at a time. Too low: calls cost more than they compute. Too high: what a layer leaves
-#: is no longer in the cache when the next one reads it, and threads wait for the last one of a chunk.
+#: Most rows that a thread computes at a time. Too low: calls cost more than they compute. Too high: the outputs of a
+#: layer leave the cache before the next layer reads them, and at the end of a chunk threads wait for the last one.
 _ROWS = 32
 
 
@@ -23,8 +23,8 @@ class OnnxNetwork:
     def __init__(self, content: bytes, threads: int | None) -> None:
         """Load a network. Raises ImportError without `onnxruntime`, and errors of its own for what it cannot load.
 
-        Each thread computes rows of its own. Threads that share the operations on the same rows would wait for each
-        other after each operation: also for one whose core reads or writes meanwhile.
+        Each thread computes rows of its own. Threads that share each operation on the same rows wait for each other
+        after it, also for one whose core reads or writes meanwhile.
         """
         import onnxruntime
 
